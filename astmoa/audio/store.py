@@ -1,0 +1,250 @@
+"""Features of a whole data set, computed once and kept on disk as one memory-mapped half-precision array.
+
+A store is a folder `features.npy` + `meta.json` below the cache, found by a key over the front end, the clip length,
+the padding and every file's path, size and time of change; neither labels nor folds are part of it. It comes to its
+name in one rename, so a killed writer leaves only a temporary folder that nobody reads, and of two writers the first
+one wins. Rows of an older store are taken over, so that mending one clip does not decode the others again.
+
+Threads, not processes: decoding, resampling and the filter bank release the interpreter's lock (two threads on two
+cores: 1.6 times as fast), and a process would import torch for longer than most data sets take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from astmoa.audio.datasets import DataSet
+from astmoa.audio.decode import num_samples
+from astmoa.audio.fbank import GREY, NUM_MEL_BINS, SILENCE, fbank, num_frames
+from astmoa.audio.splits import some
+from astmoa.errors import ClipError, DataError
+
+# Change it when the numbers in a store would change: old stores are then not found any more.
+FRONT_END = "kaldi fbank 128 mel 25/10 ms hann 16 kHz, float16, 1"
+PADDING = {"silence": SILENCE, "grey": GREY}
+
+
+@dataclass(frozen=True)
+class Features:
+    """A data set as the trainer needs it.
+
+    array: [clips, frames, 128] float16, memory-mapped, read-only. bad: clip index -> why its row is only padding.
+    fingerprint: 16 hexadecimal digits over front end, files' contents, names, labels and splits; where the files lie
+    and when they were written is not part of it.
+    """
+
+    array: np.ndarray
+    bad: dict[int, str]
+    fingerprint: str
+
+
+class _Row(NamedTuple):
+    """One clip: values [frames, 128] float16, a digest of its file, and why it is unusable (None: it is not)."""
+
+    values: np.ndarray
+    digest: str
+    reason: str | None
+
+
+class _Store(NamedTuple):
+    array: np.ndarray
+    meta: dict[str, Any]
+
+
+class _Wanted(NamedTuple):
+    """What is looked for: `front_end` and `stamps` make the key, `shape` is the array's."""
+
+    data: DataSet
+    front_end: list[Any]
+    stamps: list[str]
+    shape: tuple[int, int, int]
+
+
+def cache_root() -> Path:
+    """$ASTMOA_CACHE, else astmoa in $XDG_CACHE_HOME, else in ~/.cache."""
+    if os.environ.get("ASTMOA_CACHE"):
+        return Path(os.environ["ASTMOA_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "astmoa"
+
+
+def load_features(
+    data: DataSet,
+    padding: Literal["silence", "grey"] = "silence",
+    cache_dir: Path | None = None,
+    processes: int | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> Features:
+    """Read the features of `data` from the cache, or compute them, `processes` clips at a time, and keep them.
+
+    Shorter clips are filled up with `padding`: "silence" is what the front end gives for digital silence, "grey" the
+    published code's 0 before normalisation. `processes` defaults to as many as torch has threads. Raises one DataError
+    that counts the unusable clips, unless `skip_bad`, and one where the cache cannot be written.
+    """
+    folder = Path(cache_dir or cache_root()) / "features"
+    shape = (len(data.clips), num_frames(num_samples(data.seconds)), NUM_MEL_BINS)
+    if shape[1] < 1:
+        raise DataError(f"data.seconds={data.seconds} is shorter than one window: give at least 0.025")
+    stamps = [_stamp(data, index) for index in range(len(data.clips))]
+    wanted = _Wanted(data, [FRONT_END, data.seconds, padding], stamps, shape)
+    target = folder / f"{data.name}-{_digest([wanted.front_end, stamps])}"
+    store = _open(target, shape)
+    if store is None:
+        try:
+            _write(target, wanted, processes or torch.get_num_threads(), progress)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(
+                f"{folder} cannot keep features ({reason}): set ASTMOA_CACHE to a folder with room"
+            ) from error
+        store = _open(target, shape)
+        if store is None:
+            raise DataError(f"{target} is damaged right after writing: check that disk, or set ASTMOA_CACHE elsewhere")
+    bad = {int(index): reason for index, reason in store.meta["bad"].items()}
+    if bad and not skip_bad:
+        found = [f"{data.clips[index].path}: {reason}" for index, reason in bad.items()]
+        raise DataError(
+            f"{len(bad)} of {len(data.clips)} clips of {data.name} are unusable, {some(found, '; ')}; "
+            "mend them, or use --skip-bad-clips to leave them out"
+        )
+    content = [
+        [digest, clip.name, clip.label, clip.fold, clip.split, clip.group]
+        for digest, clip in zip(store.meta["digests"], data.clips, strict=True)
+    ]
+    return Features(store.array, bad, _digest([wanted.front_end, data.labels, content]))
+
+
+def _stamp(data: DataSet, index: int) -> str:
+    """What changes when clip `index` does, as far as one can tell without reading it."""
+    path = data.clips[index].path
+    if path is None:
+        return f"{data.version}#{index}"
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return f"{path.absolute()} missing"
+    # The time of the last chmod or rename counts too: an unreadable file that was made readable has to be tried again.
+    return f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _open(target: Path, shape: tuple[int, int, int] | None = None) -> _Store | None:
+    """The store at `target`, or None where there is none that is whole and of this shape."""
+    try:
+        meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
+        array = np.load(target / "features.npy", mmap_mode="r")
+        clips = len(meta["stamps"])
+        whole = array.dtype == np.float16 and clips == len(array) == len(meta["digests"]) and "bad" in meta
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _Store(array, meta) if whole and shape in (None, array.shape) else None
+
+
+def _write(target: Path, wanted: _Wanted, threads: int, progress: bool) -> None:
+    """Compute every row and put the store to its name, all or nothing. Bad clips are noted, never raised."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".writing-*"):  # by a writer that was killed, if it is a day old
+        if time.time() - left.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+    try:
+        meta: dict[str, Any] = {"front_end": wanted.front_end, "stamps": wanted.stamps, "digests": [], "bad": {}}
+        # Plain writes, not a writable map: on a full disk a write raises, a map kills the process.
+        rows = _rows(target.parent, wanted, threads, progress)
+        with open(temporary / "features.npy", "wb") as file, contextlib.closing(rows):
+            header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": wanted.shape}
+            np.lib.format.write_array_header_2_0(file, header)
+            for index, row in enumerate(rows):
+                file.write(row.values.tobytes())
+                meta["digests"].append(row.digest)
+                if row.reason is not None:
+                    meta["bad"][str(index)] = row.reason
+            file.flush()
+            os.fsync(file.fileno())
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if target.exists() and _open(target, wanted.shape) is None:
+            shutil.rmtree(target)  # damaged
+        try:
+            temporary.rename(target)
+        except OSError:
+            if _open(target, wanted.shape) is None:  # otherwise another process was faster, with the same rows
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rows(folder: Path, wanted: _Wanted, threads: int, progress: bool) -> Iterator[_Row]:
+    """Every clip's row, in order: from an older store where that has the same file, computed otherwise."""
+    kept = _kept_rows(folder, wanted)
+
+    def row(index: int) -> _Row:
+        return kept.get(wanted.stamps[index]) or _compute(wanted, index)
+
+    clips = range(wanted.shape[0])
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
+    pool = ThreadPoolExecutor(threads)
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each clip is one thread's work; more would only wait for each other
+    try:
+        with bar:
+            yield from bar.track(pool.map(row, clips), total=len(clips), description=f"Features of {wanted.data.name}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(torch_threads)
+
+
+def _compute(wanted: _Wanted, index: int) -> _Row:
+    values = np.full(wanted.shape[1:], PADDING[wanted.front_end[-1]], dtype=np.float16)
+    digest = ""
+    try:
+        digest = _content(wanted.data, index)
+        features = fbank(wanted.data.load(index))[: len(values)]
+    except ClipError as error:
+        return _Row(values, digest, error.reason)
+    values[: len(features)] = features.numpy()
+    return _Row(values, digest, None)
+
+
+def _content(data: DataSet, index: int) -> str:
+    """A digest of the file's bytes: unlike one of samples or features it does not depend on a processor's rounding."""
+    path = data.clips[index].path
+    if path is None:
+        return f"{data.version}#{index}"
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""  # `load` says what is wrong
+
+
+def _kept_rows(folder: Path, wanted: _Wanted) -> dict[str, _Row]:
+    """Usable rows of older stores with the same front end, length and padding, by stamp."""
+    kept = {}
+    for path in folder.glob("*-*/meta.json"):
+        store = None if path.parent.name.startswith(".writing-") else _open(path.parent)
+        if store is not None and store.meta.get("front_end") == wanted.front_end:
+            for row, (stamp, digest) in enumerate(zip(store.meta["stamps"], store.meta["digests"], strict=True)):
+                if str(row) not in store.meta["bad"]:
+                    kept[stamp] = _Row(store.array[row], digest, None)
+    return kept

@@ -1,0 +1,214 @@
+"""`astmoa ...`: one trial, and everything that reads a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+import yaml
+from rich.console import Console
+
+from astmoa.config import MethodConfig, TrialConfig, complete
+from astmoa.errors import AstmoaError, ConfigError
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train one trial, without Ray: the same trainer that a sweep runs. Prints one line per epoch, then the test.
+
+    Example: astmoa train --method.name soft_moa --method.num-experts 8 --optim.epochs 5
+    """
+
+    trial: Annotated[TrialConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrialConfig)
+    config: Path | None = None
+    """A config.yaml, as in an exported bundle; flags given beside it win."""
+    out: Path | None = None
+    """Folder for checkpoint and exported bundle; the same folder again goes on after its last epoch."""
+    json: bool = False
+    """Print records as JSON lines."""
+
+    def run(self) -> None:
+        from astmoa.train_one import train_one
+
+        train_one(complete(self.trial), self.out, self.json)
+
+
+@dataclass(frozen=True)
+class Params:
+    """Count a method's trainable parameters in closed form, as the papers count (without --num-classes: without head).
+
+    Example: astmoa params soft_moa --num-experts 14 --slots-per-expert 1 --bottleneck-dim 1
+    """
+
+    name: Positional[Literal["linear", "bottleneck", "soft_moa", "dense_moa"]]
+    num_experts: int = 1
+    slots_per_expert: int = 1
+    bottleneck_dim: int = 1
+    placement: Literal["attention", "ffn", "both"] = "attention"
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_classes: int = 0
+    """Classes of the head; 0 leaves head and final LayerNorm out."""
+    budget: int | None = None
+    """Solve the largest bottleneck within this many parameters instead of using --bottleneck-dim."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        from astmoa.petl.params import count_params, solve_bottleneck
+
+        for key, least in (("hidden_size", 1), ("num_layers", 1), ("num_classes", 0)):
+            if getattr(self, key) < least:
+                raise ConfigError(
+                    f"{key}={getattr(self, key)} is not possible: give a whole number of at least {least}"
+                )
+        method = MethodConfig(self.name, self.num_experts, self.slots_per_expert, self.bottleneck_dim, self.placement)
+        if self.budget is not None:
+            method = solve_bottleneck(self.budget, method, self.hidden_size, self.num_layers)
+        count = count_params(method, self.hidden_size, self.num_layers, self.num_classes)
+        values = {"bottleneck_dim": method.bottleneck_dim, **count.to_dict()}
+        if self.json:
+            print(json.dumps(values))
+        else:
+            for key, value in values.items():
+                print(f"{key:<22}{value:>12,}")
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Show a sweep's frontier: table and picture, from its journal."""
+
+    run_dir: Positional[Path]
+    json: bool = False
+    """Print points, front, knee and hypervolume as one JSON object."""
+    picture: Path | None = None
+    """Where to write the picture. Default: RUN_DIR/frontier.png"""
+
+    def run(self) -> None:
+        from astmoa.records import load_sweep
+        from astmoa.report.pictures import frontier_picture
+        from astmoa.report.tables import rich_table, summary
+
+        sweep = load_sweep(self.run_dir)
+        picture = frontier_picture(sweep, self.picture or self.run_dir / "frontier.png")
+        if self.json:
+            print(json.dumps({**summary(sweep), "picture": str(picture)}))
+        else:
+            Console().print(rich_table(sweep))
+            print(f"Picture: {picture}")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a frontier point as a folder that reloads, predicts and trains again."""
+
+    run_dir: Positional[Path]
+    out: Path
+    """The folder to write."""
+    pick: Literal["best", "knee", "smallest"] = "best"
+    """best: highest validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest."""
+
+    def run(self) -> None:
+        from astmoa.export import export
+
+        print(export(self.run_dir, self.pick, self.out))
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Print the labels of audio files with their probabilities."""
+
+    bundle: Positional[Path]
+    """A folder that `astmoa export` wrote (or RUN_DIR/best)."""
+    clips: Positional[tuple[Path, ...]]
+    top: int = 5
+    """Labels per clip."""
+    json: bool = False
+    """Print one JSON object per clip."""
+
+    def run(self) -> None:
+        from astmoa.export import Predictor
+
+        if not self.clips:
+            raise ConfigError("no clip given: name at least one audio file")
+        predictor = Predictor(self.bundle)
+        for clip in self.clips:
+            predictions = predictor.predict(clip, self.top)
+            if self.json:
+                print(json.dumps({"clip": str(clip), "predictions": [dataclasses.asdict(p) for p in predictions]}))
+            else:
+                print(clip)
+                for prediction in predictions:
+                    print(f"  {100 * prediction.probability:6.2f} %  {prediction.label}")
+
+
+@dataclass(frozen=True)
+class Track:
+    """Bring MLflow up to date with a run folder's journal: after the tracker was down, or into another tracker."""
+
+    run_dir: Positional[Path]
+    tracking_uri: str | None = None
+    """Default: the SQLite file mlflow.db beside the run folder."""
+
+    def run(self) -> None:
+        from astmoa.tracking import default_uri, sync, ui_command
+
+        uri = self.tracking_uri or default_uri(self.run_dir)
+        sync(self.run_dir, uri)
+        print(f"MLflow UI: {ui_command(uri)}")
+
+
+COMMANDS = {
+    "train": Train,
+    "params": Params,
+    "frontier": Frontier,
+    "export": Export,
+    "predict": Predict,
+    "track": Track,
+}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point. A user's error ends it with one line and exit code 2."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        _parse(args).run()
+    except AstmoaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `astmoa ... | head`
+        sys.stderr.close()
+
+
+def _parse(args: list[str]):
+    description = (
+        "Sweeps over mixtures of adapters in a frozen Audio Spectrogram Transformer. The sweeps are in sweeps/."
+    )
+    if args and args[0] == "train":
+        return tyro.cli(Train, args=args[1:], prog="astmoa train", default=Train(trial=_config_file(args)))
+    return tyro.extras.subcommand_cli_from_dict(COMMANDS, args=args, prog="astmoa", description=description)
+
+
+def _config_file(args: list[str]) -> TrialConfig:
+    """The trial in the file after --config, which the flags then change; the default trial without one."""
+    names = [argument.split("=", 1) for argument in args if argument.startswith("--config=")]
+    path = names[-1][1] if names else args[args.index("--config") + 1] if "--config" in args[:-1] else None
+    if path is None:
+        return TrialConfig()
+    try:
+        return TrialConfig.from_dict(yaml.safe_load(Path(path).read_text()))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: give a config.yaml, as in an exported bundle") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path} is no YAML file ({str(error).splitlines()[0]}): give a config.yaml") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Our own exceptions. Each message is one line: what is wrong, where, and how to fix it. The command line prints it
+bare."""
+
+
+class AstmoaError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ConfigError(AstmoaError):
+    """A configuration names an unknown key or an impossible value."""
+
+
+class DataError(AstmoaError):
+    """A data set is missing, incomplete or inconsistent."""
+
+
+class ClipError(DataError):
+    """One audio file cannot be used. `path` and `reason` are kept apart so that many can be listed."""
+
+    def __init__(self, path: object, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self):  # it crosses process borders: rebuild it from both parts
+        return type(self), (self.path, self.reason)
+
+
+class BackboneError(AstmoaError):
+    """A backbone cannot be loaded or is not an Audio Spectrogram Transformer."""
+
+
+class RunError(AstmoaError):
+    """A run folder is missing, damaged, or was written by another configuration."""
+
+
+class TrackingError(AstmoaError):
+    """The tracking server cannot be reached or refuses."""
+
+
+class NonFiniteLossError(AstmoaError):
+    """Training diverged: the loss is not a finite number."""

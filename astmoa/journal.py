@@ -1,0 +1,146 @@
+"""The journal is the sweep: one JSON line per event, append-only, on disk before anybody hears of it.
+
+Everything that comes after a sweep (tables, pictures, the MLflow mirror, export, resume) reads this file, nothing else.
+Line types, each with `type` and `time` (seconds since 1970):
+
+    sweep      once, first: format, sweep_id, study, command, options, num_trials, data, backbone, versions, git_commit
+    proposal   trial_id, config (complete), config_hash, point (hash without seed and fold), label,
+               params {adapter, router, norm, head, num_trainable_params}
+    start      trial_id, device (cpu, gpu)
+    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds
+    decision   trial_id, epoch, action ("stop")
+    end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
+               device_seconds, error. Absence is never a number: a failed trial has no accuracies (null).
+    sweep_end  reason, seconds
+    resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from astmoa.errors import RunError
+
+FORMAT = 1
+NAME = "journal.jsonl"
+
+
+class Journal:
+    """Appends events to `run_dir/journal.jsonl`; each is flushed and fsynced before `append` returns.
+
+    One process writes a journal: raises RunError while another one has it open. A line cut off by a crash is dropped.
+    """
+
+    def __init__(self, run_dir: Path):
+        self.path = Path(run_dir) / NAME
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+b")  # noqa: SIM115 (open as long as the sweep)
+        try:
+            _lock(self._file, self.path)
+            _drop_unfinished_line(self._file)
+            _sync_folder(self.path.parent)  # the new file's name has to survive a power cut, too
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, type: str, **fields: Any) -> dict[str, Any]:
+        """Write one event, and return it as a reader will see it. NaN and infinities become null."""
+        event = _plain({"type": type, "time": time.time(), **fields})
+        line = json.dumps(event, allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_journal(run_dir: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run folder's journal, oldest first. A last line cut off by a crash is left out.
+
+    Raises RunError if there is no journal, if another line is damaged, or if a newer version wrote it.
+    """
+    return read_journal_from(run_dir, 0)[0]
+
+
+def read_journal_from(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines after byte `offset`, and the offset to go on from: follows a journal while it grows."""
+    path = Path(run_dir) / NAME
+    if not path.is_file():
+        raise RunError(f"{run_dir}: no {NAME} there; give the folder that a sweep wrote (its --out)")
+    with open(path, "rb") as file:
+        file.seek(offset)
+        text = file.read()
+    whole = text[: text.rfind(b"\n") + 1]
+    events = [_parse(path, offset, number, line) for number, line in enumerate(whole.split(b"\n")[:-1], 1)]
+    if events and offset == 0:
+        written = events[0].get("format", FORMAT)
+        if type(written) is not int or written > FORMAT:
+            raise RunError(f"{path}: written by a newer astmoa (format {written}, this one reads {FORMAT}); upgrade")
+    return events, offset + len(whole)
+
+
+def _parse(path: Path, offset: int, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line, parse_constant=_refuse)
+        if (
+            isinstance(event, dict)
+            and isinstance(event.get("type"), str)
+            and isinstance(event.get("time"), int | float)
+        ):
+            return event
+    except (ValueError, RecursionError):
+        pass
+    where = f"{path}:{number}" if offset == 0 else f"{path}, line {number} after byte {offset}"
+    raise RunError(f"{where}: damaged line {line[:60]!r}; restore the file or remove this line")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(f"{path}: another sweep is writing it; wait for its end or give another --out") from None
+    except OSError:
+        pass  # some network file systems have no locks: then one writer is up to the user
+
+
+def _drop_unfinished_line(file: BinaryIO) -> None:
+    file.seek(0)
+    text = file.read()
+    keep = text.rfind(b"\n") + 1
+    if keep != len(text):
+        file.truncate(keep)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types: numpy's and torch's scalars as numbers, paths as text, no NaN: absence is never a number."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

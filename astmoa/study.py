@@ -1,0 +1,202 @@
+"""A study from its command line to its table: the plumbing that every file in sweeps/ shares.
+
+A file in sweeps/ says only what it sweeps: a function from the options and the backbone's shape to labelled methods.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from rich.console import Console
+
+from astmoa.backbone import Backbone, BackboneShape, load_backbone
+from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
+from astmoa.errors import AstmoaError, RunError
+from astmoa.journal import FORMAT
+from astmoa.provenance import git_commit, machine, versions
+from astmoa.training.inputs import Inputs, open_inputs
+
+Points = list[tuple[str, MethodConfig]]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What all studies share."""
+
+    data: Literal["builtin", "esc50", "csv"] = "builtin"
+    """Data set: builtin (synthetic, nothing to download), esc50 (official layout), csv (your own manifest.csv with
+    path,label and split or fold)."""
+    data_root: str | None = None
+    """Folder of the data set; for csv also the manifest itself."""
+    backbone: str = "builtin"
+    """builtin (small), a Hugging Face id such as MIT/ast-finetuned-audioset-10-10-0.4593, or a save_pretrained
+    folder."""
+    out: Path | None = None
+    """Run folder: journal, checkpoints, table, picture, best bundle. Default: runs/STUDY-DATA-TIME. The same folder
+    again goes on where it was interrupted, and runs nothing twice."""
+    seeds: int = 2
+    """Replicates of every configuration, with seeds 0, 1, ..."""
+    folds: tuple[int, ...] = (1,)
+    """Test folds of a cross-validated set (the next fold validates); each is one more replicate."""
+    epochs: int | None = None
+    """Default: the data set's recipe (builtin 10, esc50 50, csv 20)."""
+    batch_size: int | None = None
+    """Default: the data set's recipe."""
+    lr: float | None = None
+    """Peak learning rate. Default: 5e-3 for adapters and mixtures, 1e-3 for the linear probe."""
+    seconds: float | None = None
+    """Clip length. Default: the data set's own."""
+    quick: bool = False
+    """A look in minutes: one seed and a fifth of the epochs. Not a result."""
+    trials_at_once: int | None = None
+    """Trials that run side by side. Default: one per CPU core, or as many as fit the GPUs."""
+    gpus_per_trial: float | None = None
+    """Share of a GPU that one trial holds. Default: 0.25 where there is a GPU, else 0."""
+    tracking_uri: str | None = None
+    """MLflow tracking server, such as http://HOST:5000. Default: an SQLite file mlflow.db beside the run folder."""
+    skip_bad_clips: bool = False
+    """Leave unreadable clips out, and count them in the report, instead of stopping."""
+    faithful: tuple[str, ...] = ()
+    """Reproduce the authors' published code where it departs from the paper: positions, padding, weight_decay, or
+    all."""
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise RunError(f"--seeds {self.seeds} is not possible: give at least 1")
+        if self.trials_at_once is not None and self.trials_at_once < 1:
+            raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
+        if self.gpus_per_trial is not None and self.gpus_per_trial < 0:
+            raise RunError(f"--gpus-per-trial {self.gpus_per_trial} is not possible: give 0 or more")
+        if not self.folds:
+            raise RunError("--folds is empty: name at least one test fold")
+
+    def template(self) -> TrialConfig:
+        """The trial that every point of the study varies: everything but the method, complete."""
+        config = TrialConfig(
+            data=DataConfig(self.data, self.data_root, self.folds[0], self.seconds, self.skip_bad_clips),
+            backbone=BackboneConfig(self.backbone),
+            optim=OptimConfig(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr),
+            faithful=self.faithful,
+        )
+        if self.quick and self.epochs is None:
+            epochs = max(2, complete(config).optim.epochs // 5)
+            config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, epochs=epochs))
+        return config
+
+    def seed_range(self) -> range:
+        return range(1 if self.quick else self.seeds)
+
+
+def main(
+    study: str, options_type: type[StudyOptions], points: Callable[[Any, BackboneShape], Points], description: str
+) -> None:
+    """Parse the command line and run the study. A user's error ends it with one line and exit code 2."""
+    try:
+        options = tyro.cli(options_type, description=description)
+        run_study(study, options, points)
+    except AstmoaError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command with the same --out goes on from here")
+
+
+def run_study(study: str, options: StudyOptions, points: Callable[[Any, BackboneShape], Points]) -> Path:
+    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
+    from astmoa.sweep.proposals import replicate  # ray is imported when a sweep runs, not by `astmoa --help`
+    from astmoa.sweep.run import run_sweep
+    from astmoa.tracking import LiveMirror, redact
+
+    console = Console(stderr=True)
+    out = options.out or Path("runs") / f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}"
+    template = options.template()
+    backbone = load_backbone(options.backbone)
+    methods = points(options, backbone.shape)
+    console.print(
+        f"[bold]{study}[/]: {len(methods)} points x {len(options.seed_range()) * len(options.folds)} replicates in {out}"
+    )
+    inputs = open_inputs(template.data, options.folds, grey_padding="padding" in template.faithful)
+    if inputs.bad_clips:
+        console.print(f"{len(inputs.bad_clips)} unreadable clips are left out (see bad_clips in the journal)")
+    proposals = replicate(methods, template, options.seed_range(), options.folds)
+    uri = options.tracking_uri or f"sqlite:///{out.resolve().parent / 'mlflow.db'}"
+    header = sweep_header(
+        study, [redact(argument) for argument in sys.argv], inputs, template, backbone, len(proposals)
+    )
+    with LiveMirror(out, uri) as mirror:
+        reason = run_sweep(out, header, proposals, inputs, backbone, options.trials_at_once, options.gpus_per_trial)
+        finish(out)
+    console.print(f"Ended: {reason}.", highlight=False)
+    show(out, uri, tracking_error=mirror.error)
+    return out
+
+
+def sweep_header(
+    study: str, argv: list[str], inputs: Inputs, template: TrialConfig, backbone: Backbone, num_trials: int
+) -> dict[str, Any]:
+    """The fields of the journal's first event: what was run, on what, with what."""
+    splits = {
+        fold: {"train": len(s.train), "val": len(s.val), "test": len(s.test)} for fold, s in inputs.splits.items()
+    }
+    return {
+        "format": FORMAT,
+        "sweep_id": uuid.uuid4().hex[:12],
+        "study": study,
+        "command": shlex.join(["python", *argv]),
+        "num_trials": num_trials,
+        "data": {
+            "name": template.data.name,
+            "fingerprint": inputs.fingerprint,
+            "clips": len(inputs.labels),
+            "splits": {str(fold): sizes for fold, sizes in splits.items()},
+            "labels": list(inputs.label_names),
+            "seconds": inputs.seconds,
+            "bad_clips": inputs.bad_clips,
+        },
+        "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint, **dataclasses.asdict(backbone.shape)},
+        "machine": machine(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def finish(out: Path) -> None:
+    """Write table, picture and best bundle, from the journal alone. A sweep without a completed trial gets what there
+    is."""
+    from astmoa.export import export
+    from astmoa.records import load_sweep
+    from astmoa.report.pictures import frontier_picture
+    from astmoa.report.tables import write_tables
+
+    sweep = load_sweep(out)
+    write_tables(sweep, out)
+    frontier_picture(sweep, out / "frontier.png")
+    if sweep.states["completed"]:
+        export(out, "best", out / "best")
+
+
+def show(out: Path, uri: str, tracking_error: str | None) -> None:
+    """The end of a study on the terminal: the table, and where everything is."""
+    from astmoa.records import load_sweep
+    from astmoa.report.tables import rich_table
+    from astmoa.tracking import ui_command
+
+    console = Console()
+    sweep = load_sweep(out)
+    console.print(rich_table(sweep))
+    lines = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
+    if sweep.states["completed"]:
+        lines["Best configuration"] = f"{out / 'best'}   (astmoa predict {out / 'best'} clip.wav)"
+    lines["MLflow UI"] = ui_command(uri)
+    for name, value in lines.items():
+        console.print(f"{name + ':':<20} {value}", highlight=False, soft_wrap=True, markup=False)
+    if tracking_error:
+        console.print(f"Tracking is behind: {tracking_error}", highlight=False, soft_wrap=True, markup=False)

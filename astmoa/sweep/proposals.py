@@ -1,0 +1,75 @@
+"""What to try: a proposal is a labelled trial configuration. A searcher is anything that yields proposals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from astmoa.config import MethodConfig, TrialConfig, complete
+from astmoa.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One trial to run. `label` names its configuration in tables and pictures, the same for all its replicates."""
+
+    label: str
+    config: TrialConfig
+
+    @property
+    def trial_id(self) -> str:
+        return self.config.hash()
+
+
+def replicate(
+    points: Iterable[tuple[str, MethodConfig]], template: TrialConfig, seeds: Iterable[int], folds: Iterable[int]
+) -> list[Proposal]:
+    """Every method of an enumerated study under every seed and fold.
+
+    Replicates come in the outer loops: an interrupted sweep has all its points once before it has any twice.
+    """
+    points = list(points)
+    proposals = []
+    for seed in seeds:
+        for fold in folds:
+            for label, method in points:
+                data = dataclasses.replace(template.data, fold=fold)
+                config = dataclasses.replace(template, data=data, method=method, seed=seed)
+                proposals.append(Proposal(label, complete(config)))
+    return proposals
+
+
+def random_methods(
+    space: Mapping[str, Sequence[Any]],
+    num_points: int,
+    seed: int,
+    accept: Callable[[MethodConfig], bool] = lambda method: True,
+) -> Iterator[MethodConfig]:
+    """Draw different methods, each key of `space` (a field of MethodConfig) uniformly from its choices.
+
+    Combinations that are no possible method (slots for Dense-MoA, say) or that `accept` refuses (a budget) are drawn
+    again. Raises ConfigError when the space is empty or has fewer than `num_points` possible points within reach.
+    """
+    empty = [key for key, choices in space.items() if not len(choices)]
+    if empty or not space:
+        raise ConfigError(f"the search space is empty: no choices for {', '.join(empty) or 'any key'}")
+    rng = np.random.default_rng(seed)
+    seen: set[MethodConfig] = set()
+    for _ in range(200 * num_points):
+        drawn = {key: choices[rng.integers(len(choices))] for key, choices in space.items()}
+        try:
+            method = MethodConfig(**drawn)
+        except ConfigError:
+            continue
+        if method not in seen and accept(method):
+            seen.add(method)
+            yield method
+            if len(seen) == num_points:
+                return
+    raise ConfigError(
+        f"the search space gave {len(seen)} possible points of the {num_points} wanted; widen it or ask for fewer"
+    )

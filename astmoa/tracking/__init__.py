@@ -1,0 +1,27 @@
+"""A sweep's journal, mirrored into MLflow: one parent run per sweep, one nested run per started trial.
+
+The only package that imports mlflow, and only inside functions. Every row sent is a function of the journal alone
+(values, steps, timestamps), and runs are found by their tags. So mirroring again, later, or in pieces gives the same
+runs and rows, and whatever a server missed is filled in by the next pass.
+
+    rows    what is sent: parameters, metrics and tags of a trial and of a sweep, from journal events
+    server  how a tracker is reached, named and opened in a browser; what may never be sent or printed
+    mirror  one pass over a run folder
+    live    passes while a sweep runs
+"""
+
+from pathlib import Path
+
+from astmoa.tracking.live import LiveMirror
+from astmoa.tracking.mirror import Mirror, Mirrored
+from astmoa.tracking.server import default_uri, redact, ui_command
+
+__all__ = ["LiveMirror", "Mirror", "Mirrored", "default_uri", "redact", "sync", "ui_command"]
+
+
+def sync(run_dir: Path, uri: str) -> Mirrored:
+    """Bring MLflow up to date with a run folder: runs, metrics, states and artifacts. Repeat it at will.
+
+    Raises RunError for a damaged journal, and TrackingError if the tracker cannot be reached or refuses.
+    """
+    return Mirror(run_dir, uri).sync()

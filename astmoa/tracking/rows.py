@@ -1,0 +1,101 @@
+"""What MLflow is told, from journal events: parameters, tags, metric rows (key, value, seconds since 1970, step)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from astmoa import frontier
+from astmoa.records import Event, TrialRecord, flatten
+from astmoa.tracking.server import redact
+
+Row = tuple[str, float, float, int]
+_EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds")
+_END_METRICS = {  # an epoch's val_accuracy keeps its name; the best one gets its own
+    "val_accuracy": "best_val_accuracy",
+    "test_accuracy": "test_accuracy",
+    "test_loss": "test_loss",
+    "best_epoch": "best_epoch",
+    "device_seconds": "device_seconds",
+}
+
+
+def trial_params(trial: TrialRecord) -> dict[str, str]:
+    """The flat configuration, num_trainable_params, and its subtotals as params.adapter, params.router, ..."""
+    sizes = {key if key == "num_trainable_params" else f"params.{key}": value for key, value in trial.params.items()}
+    return {key: text(value) for key, value in (flatten(trial.config) | sizes).items()}
+
+
+def trial_tags(trial: TrialRecord, events: Sequence[Event]) -> dict[str, str]:
+    """What a trial has come to. The error of an attempt that was repeated is taken back by an empty text."""
+    tags = {"astmoa.state": trial.state, "astmoa.worker": trial.worker, "astmoa.device": trial.device}
+    if any(event.get("error") for event in events):
+        tags["astmoa.error"] = trial.error or ""
+    return {key: text(value) for key, value in tags.items() if value is not None}
+
+
+def trial_metrics(event: Event) -> Iterator[Row]:
+    """An event's numbers; what is absent is no row. An epoch that a resumed trial repeats is told again: so it was."""
+    if event["type"] == "epoch":
+        yield from _rows({key: event.get(key) for key in _EPOCH_METRICS}, event["time"], event["epoch"])
+    elif event["type"] == "end":
+        results = {name: event.get(key) for key, name in _END_METRICS.items()}
+        yield from _rows(results, event["time"], event.get("best_epoch") or 0)
+
+
+def sweep_params(header: Event) -> dict[str, str]:
+    known = {key: header[key] for key in ("study", "num_trials", "options") if header.get(key) is not None}
+    return {key: text(value) for key, value in flatten(known).items()}
+
+
+def sweep_metrics(events: Sequence[Event], after: int) -> Iterator[Row]:
+    """How a sweep stands after each trial's end (step 1, 2, ...), for ends beyond the first `after` events.
+
+    Trials by their end, the best validation accuracy, and the hypervolume of the completed trials.
+    """
+    ends: dict[str, Event] = {}
+    sizes: dict[str, int] = {}
+    step = 0
+    for number, event in enumerate(events, 1):
+        if event["type"] == "proposal":
+            sizes[event["trial_id"]] = event["params"]["num_trainable_params"]
+        elif event["type"] == "end":
+            step += 1
+            ends[event["trial_id"]] = event
+            if number > after:
+                yield from _rows(_standing(ends, sizes), event["time"], step)
+
+
+def provenance(header: Event) -> dict[str, str]:
+    """Where results come from: commit, command, versions, data and backbone with their fingerprints."""
+    tags: dict[str, Any] = {f"astmoa.{key}": header.get(key) for key in ("git_commit", "command")}
+    for part in ("data", "backbone", "versions"):
+        value = header.get(part)
+        # One level deep and plain values only: a list of bad clips is no tag.
+        known = value if isinstance(value, dict) else {"name": value}
+        tags |= {f"astmoa.{part}.{key}": item for key, item in known.items() if not isinstance(item, dict | list)}
+    tags |= {"mlflow.source.git.commit": header.get("git_commit"), "mlflow.source.name": header.get("command")}
+    return {key: text(value) for key, value in tags.items() if value is not None}
+
+
+def text(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value))[:1000]
+
+
+def _standing(ends: dict[str, Event], sizes: dict[str, int]) -> dict[str, float]:
+    states = [end["state"] for end in ends.values()]
+    values: dict[str, float] = {f"trials_{state}": states.count(state) for state in ("completed", "stopped", "failed")}
+    scored = [
+        (sizes[name], end["val_accuracy"])
+        for name, end in ends.items()
+        if end["state"] == "completed" and end.get("val_accuracy") is not None
+    ]
+    if scored:
+        values["best_val_accuracy"] = max(accuracy for _, accuracy in scored)
+        values["hypervolume"] = frontier.standard_hypervolume(scored)
+    return values
+
+
+def _rows(values: dict[str, float | None], time: float, step: int) -> Iterator[Row]:
+    yield from ((key, float(value), time, step) for key, value in values.items() if value is not None)

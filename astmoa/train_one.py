@@ -1,0 +1,67 @@
+"""One trial in this process, without Ray: what `astmoa train` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from astmoa.backbone import load_backbone
+from astmoa.config import TrialConfig
+from astmoa.export import ADAPTER, write_bundle
+from astmoa.petl.params import count_params
+from astmoa.training.checkpoint import save_tensors
+from astmoa.training.inputs import DeviceData, open_inputs
+from astmoa.training.trial import Trial
+
+
+def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
+    """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = load_backbone(config.backbone.name)
+    inputs = open_inputs(config.data, grey_padding="padding" in config.faithful)
+    shape, num_classes = backbone.shape, len(inputs.label_names)
+    params = count_params(config.method, shape.hidden_size, shape.num_layers, num_classes).to_dict()
+    backbone.model.to(device)
+    start = time.perf_counter()
+    with Trial(config, backbone, DeviceData(inputs, device), out) as trial:
+        if not as_json:
+            print(
+                f"{config.method.name}: {params['num_trainable_params']:,} trainable parameters, "
+                f"{config.optim.epochs} epochs"
+            )
+        for record in trial.epochs():
+            print(json.dumps(record) if as_json else _line(record, config.optim.epochs, start), flush=True)
+        end = {**trial.test(), "params": params}
+        print(
+            json.dumps(end)
+            if as_json
+            else f"best epoch {end['best_epoch']}: val {end['val_accuracy']:.4f}, test {end['test_accuracy']:.4f}"
+        )
+        if out is not None:
+            save_tensors(out / ADAPTER, dict(trial.classifier.trainable), {"config_hash": config.hash()})
+            facts = {
+                "study": "train",
+                "pick": "one trial",
+                "label": config.method.name,
+                "data": {"name": config.data.name, "fingerprint": inputs.fingerprint, "seconds": inputs.seconds},
+                "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint},
+                "params": params,
+                "val_accuracy": end["val_accuracy"],
+                "test_accuracy": end["test_accuracy"],
+            }
+            bundle = write_bundle(out / "bundle", config, out / ADAPTER, list(inputs.label_names), facts)
+            if not as_json:
+                print(f"bundle: {bundle}")
+    return end
+
+
+def _line(record: dict, num_epochs: int, start: float) -> str:
+    left = (time.perf_counter() - start) / record["epoch"] * (num_epochs - record["epoch"])
+    return (
+        f"epoch {record['epoch']:>3}/{num_epochs}  train loss {record['train_loss']:.4f}  "
+        f"val loss {record['val_loss']:.4f}  "
+        f"val accuracy {record['val_accuracy']:.4f}  {record['seconds']:.1f} s, about {left:.0f} s left"
+    )

@@ -1,0 +1,79 @@
+"""What all trials of a study share: features, labels and splits, on the device once per worker."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from astmoa.audio.datasets import Splits, open_data
+from astmoa.audio.store import load_features
+from astmoa.config import DataConfig
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Plain arrays, so that they travel through an object store without a copy per worker.
+
+    features: [clips, frames, 128] float16, normalised and padded. labels: [clips] int64. splits: one per test fold.
+    bad_clips: name and reason of every clip that was left out.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    splits: dict[int, Splits]
+    label_names: tuple[str, ...]
+    fingerprint: str
+    seconds: float
+    bad_clips: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        return self.features.shape[1]
+
+
+def open_inputs(
+    config: DataConfig,
+    folds: Iterable[int] = (),
+    grey_padding: bool = False,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Inputs:
+    """Open a data set and its feature store. `folds` defaults to the configured one."""
+    data = open_data(config)
+    features = load_features(
+        data,
+        padding="grey" if grey_padding else "silence",
+        processes=processes,
+        skip_bad=config.skip_bad_clips,
+        progress=progress,
+    )
+    splits = {fold: data.splits(fold, leave_out=features.bad) for fold in (tuple(folds) or (config.fold,))}
+    return Inputs(
+        features=features.array,
+        labels=np.array([clip.label for clip in data.clips], dtype=np.int64),
+        splits=splits,
+        label_names=data.labels,
+        fingerprint=features.fingerprint,
+        seconds=data.seconds,
+        bad_clips={data.clips[index].name: reason for index, reason in features.bad.items()},
+    )
+
+
+class DeviceData:
+    """Features and labels on the device; batches are made there by index."""
+
+    def __init__(self, inputs: Inputs, device: torch.device):
+        with warnings.catch_warnings():  # arrays from the object store are read-only; nothing here writes to them
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self.features = torch.from_numpy(inputs.features).to(device)
+        self.labels = torch.from_numpy(inputs.labels).to(device)
+        self.inputs, self.device = inputs, device
+
+    def batch(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """clips: [b] indices -> features [b, frames, 128] float32 and labels [b]"""
+        clips = clips.to(self.device)
+        return self.features[clips].float(), self.labels[clips]

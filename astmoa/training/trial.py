@@ -1,0 +1,227 @@
+"""One trial from its configuration to its tested best epoch.
+
+Randomness is a function of (seed, purpose, epoch) and of nothing else: no global generator is used, so a trial does
+not depend on what its worker did before, and resuming needs no generator's state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from astmoa.audio.augment import spec_augment
+from astmoa.backbone import Backbone
+from astmoa.config import TrialConfig, complete
+from astmoa.errors import ConfigError, NonFiniteLossError, RunError
+from astmoa.petl.graft import AdaptedClassifier
+from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors, with_prefix
+from astmoa.training.inputs import DeviceData
+
+Record = dict[str, Any]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def cosine_lr(step: int, num_steps: int, peak: float) -> float:
+    """Learning rate of step `step` (from 0): cosine from `peak` to 0, no warm-up."""
+    return peak * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+
+
+class Trial:
+    """Trains one configuration. Use it as a context manager: on leaving, the backbone is as it was.
+
+    with Trial(config, backbone, data, checkpoint_dir) as trial:
+        for record in trial.epochs(): ...     # resumes after the last checkpointed epoch
+        end = trial.test()
+
+    Raises ConfigError if the data hold no such fold, RunError if the checkpoint belongs to another configuration,
+    NonFiniteLossError when training diverges.
+    """
+
+    def __init__(self, config: TrialConfig, backbone: Backbone, data: DeviceData, checkpoint_dir: Path | None = None):
+        self.config = config = complete(config)
+        self.data, self.device = data, data.device
+        if config.data.fold not in data.inputs.splits:
+            raise ConfigError(
+                f"data.fold={config.data.fold} is not possible: folds {sorted(data.inputs.splits)} are loaded"
+            )
+        splits = data.inputs.splits[config.data.fold]
+        self._train, self._val, self._test = (torch.from_numpy(i) for i in (splits.train, splits.val, splits.test))
+        backbone.fit_positions(data.inputs.num_frames, zeros="positions" in config.faithful)
+        seed = _seed(config.seed, "init")
+        self.classifier = AdaptedClassifier(backbone.model, config.method, len(data.inputs.label_names), seed)
+        self.optimizer = self._make_optimizer()
+        self.bf16 = _use_bf16(config.optim.precision, self.device)
+        self.steps_per_epoch = math.ceil(len(self._train) / config.optim.batch_size)
+        self.records: list[Record] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.best_epoch = 0
+        self._checkpoint = checkpoint_dir / CHECKPOINT if checkpoint_dir else None
+        if self._checkpoint and self._checkpoint.exists():
+            try:
+                self._resume()
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the modules out of the backbone and let go of what was trained."""
+        self.classifier.remove()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def epochs(self) -> Iterator[Record]:
+        """One record per epoch: epoch, train_loss, val_loss, val_accuracy, lr, seconds. Records of a resumed trial
+        come first."""
+        yield from list(self.records)
+        for epoch in range(len(self.records) + 1, self.config.optim.epochs + 1):
+            record = self._run_epoch(epoch)
+            self.records.append(record)
+            if self._is_best(record):
+                self.best_epoch = epoch
+                self.best = {name: p.detach().clone() for name, p in self.classifier.trainable.items()}
+            self._save()
+            yield record
+
+    def test(self) -> Record:
+        """Restore the best epoch (by validation accuracy, then loss) and test it: the fields of an `end` event."""
+        if not self.records:
+            raise RunError("the trial has no epoch yet: run epochs() before test()")
+        with torch.no_grad():
+            for name, parameter in self.classifier.trainable.items():
+                parameter.copy_(self.best[name])
+        best = self.records[self.best_epoch - 1]
+        test_loss, test_accuracy = self.evaluate(self._test)
+        return {
+            "best_epoch": self.best_epoch,
+            "val_accuracy": best["val_accuracy"],
+            "val_loss": best["val_loss"],
+            "test_accuracy": test_accuracy,
+            "test_loss": test_loss,
+            "num_val_clips": len(self._val),
+            "num_test_clips": len(self._test),
+        }
+
+    @torch.inference_mode()
+    def evaluate(self, clips: torch.Tensor) -> tuple[float, float]:
+        """Mean loss and accuracy over `clips` (indices)."""
+        logits = self.logits(clips)
+        labels = self.data.labels[clips.to(self.device)]
+        loss = F.cross_entropy(logits, labels).item()
+        return loss, (logits.argmax(dim=1) == labels).float().mean().item()
+
+    @torch.inference_mode()
+    def logits(self, clips: torch.Tensor) -> torch.Tensor:
+        """clips: [c] indices -> [c, classes] float32"""
+        batches = clips.split(2 * self.config.optim.batch_size)
+        return torch.cat([self._forward(self.data.batch(batch)[0]) for batch in batches])
+
+    def _run_epoch(self, epoch: int) -> Record:
+        start, optim = time.perf_counter(), self.config.optim
+        order = self._train[torch.randperm(len(self._train), generator=_generator(self.config.seed, "order", epoch))]
+        augment = _generator(self.config.seed, "augment", epoch, self.device)
+        total, lr = torch.zeros((), device=self.device), 0.0
+        for index, clips in enumerate(order.split(optim.batch_size)):
+            lr = cosine_lr((epoch - 1) * self.steps_per_epoch + index, optim.epochs * self.steps_per_epoch, optim.lr)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            features, labels = self.data.batch(clips)
+            features = spec_augment(features, optim.freq_mask, optim.time_mask, augment)
+            losses = F.cross_entropy(self._forward(features), labels, reduction="none")
+            losses.mean().backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            total += losses.detach().sum()  # stays on the device: no wait per step
+        train_loss = total.item() / len(order)
+        self._check_finite("training", train_loss, epoch)
+        val_loss, val_accuracy = self.evaluate(self._val)
+        self._check_finite("validation", val_loss, epoch)
+        return {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "lr": lr,
+            "seconds": time.perf_counter() - start,
+        }
+
+    def _forward(self, features: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.classifier(features).float()
+
+    def _check_finite(self, which: str, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            last = f"last good record {self.records[-1]}" if self.records else "no epoch was good"
+            raise NonFiniteLossError(
+                f"{which} loss is {loss} in epoch {epoch}; {last}; lower optim.lr ({self.config.optim.lr})"
+            )
+
+    def _is_best(self, record: Record) -> bool:
+        best = self.records[self.best_epoch - 1] if self.best_epoch else None
+        return best is None or (record["val_accuracy"], -record["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        optim, decay_all = self.config.optim, "weight_decay" in self.config.faithful
+        decayed, plain = [], []
+        for name, parameter in self.classifier.trainable.items():
+            (decayed if decay_all or self.classifier.decayed(name) else plain).append(parameter)
+        groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        trainable = self.classifier.trainable
+        state = {name: self.optimizer.state[parameter] for name, parameter in trainable.items()}
+        tensors = prefixed("trainable", dict(trainable)) | prefixed("best", self.best)
+        for moment in ("exp_avg", "exp_avg_sq", "step"):
+            tensors |= prefixed(moment, {name: state[name][moment] for name in state})
+        save_tensors(
+            self._checkpoint,
+            tensors,
+            {"config_hash": self.config.hash(), "records": self.records, "best_epoch": self.best_epoch},
+        )
+
+    def _resume(self) -> None:
+        tensors, metadata = load_tensors(self._checkpoint)
+        if metadata["config_hash"] != self.config.hash():
+            raise RunError(
+                f"{self._checkpoint}: belongs to another configuration ({metadata['config_hash']}); "
+                "choose another --out"
+            )
+        current = with_prefix("trainable", tensors)
+        moments = {moment: with_prefix(moment, tensors) for moment in ("exp_avg", "exp_avg_sq", "step")}
+        for name, parameter in self.classifier.trainable.items():
+            with torch.no_grad():
+                parameter.copy_(current[name])
+            self.optimizer.state[parameter] = {moment: moments[moment][name].to(self.device) for moment in moments}
+        self.best = {name: tensor.to(self.device) for name, tensor in with_prefix("best", tensors).items()}
+        self.records, self.best_epoch = metadata["records"], metadata["best_epoch"]
+
+
+def _use_bf16(precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
+def _seed(*parts: object) -> int:
+    """A 63-bit seed from (seed, purpose, ...); neighbouring seeds give unrelated streams."""
+    words = [part if isinstance(part, int) else int.from_bytes(str(part).encode(), "little") for part in parts]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _generator(seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(_seed(seed, purpose, epoch))

@@ -1,0 +1,88 @@
+"""Shared fixtures: a tiny random backbone, tiny inputs, and the real audio where it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+# No hub, no telemetry: a test that needs the network must fail at once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+settings.register_profile("astmoa", deadline=None)  # a shared machine's pauses are not failures
+settings.load_profile("astmoa")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data beside the checkout: real audio is not tested")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """Tests neither read nor fill the user's feature cache; they share one, so that features are computed once."""
+    monkeypatch.setenv("ASTMOA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def make_model(hidden_size=16, num_layers=3, max_length=64, **changes):
+    from transformers import ASTConfig, ASTModel
+
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden_size,
+        max_length=max_length,
+        frequency_stride=16,
+        time_stride=10,
+        **changes,
+    )
+    model = ASTModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))  # no zeros left: a lost table or bias must show
+    return model
+
+
+@pytest.fixture
+def tiny_backbone():
+    from astmoa.backbone import Backbone
+
+    return Backbone(make_model(), "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> str:
+    """A backbone folder written by save_pretrained."""
+    folder = tmp_path_factory.mktemp("tiny_ast")
+    make_model().save_pretrained(folder)
+    return str(folder)
+
+
+def make_inputs(num_clips=40, num_frames=48, num_classes=3, noise=0.3):
+    """Clips whose class is a band of the spectrogram: easy, so that training shows in a few steps."""
+    from astmoa.audio.splits import Splits
+    from astmoa.training.inputs import Inputs
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(num_clips, dtype=np.int64) % num_classes
+    features = rng.normal(0, noise, (num_clips, num_frames, 128)).astype(np.float16)
+    for index, label in enumerate(labels):
+        features[index, :, 30 * label : 30 * label + 20] += 1
+    order = np.arange(num_clips)
+    splits = Splits(order[: num_clips // 2], order[num_clips // 2 : -num_clips // 4], order[-num_clips // 4 :])
+    names = tuple("abcdefgh"[:num_classes])
+    return Inputs(features, labels, {1: splits}, names, "fingerprint", seconds=0.5)
+
+
+@pytest.fixture
+def tiny_inputs():
+    return make_inputs()

@@ -1,0 +1,135 @@
+"""Journals as a sweep would write them, for the tests of everything that reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from astmoa.config import DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
+from astmoa.journal import Journal
+
+BEGIN = 1_700_000_000.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What shall happen to a trial. state: completed, stopped, failed, running (cut off), proposed (never started)."""
+
+    trial_id: str
+    config: TrialConfig
+    size: int = 10_000
+    accuracy: float = 0.8
+    state: str = "completed"
+    epochs: int = 3
+
+    @property
+    def label(self) -> str:
+        return f"{self.config.method.num_experts}/{self.config.method.slots_per_expert}"
+
+
+def config(experts: int = 1, slots: int = 1, seed: int = 0, fold: int = 1, **method: Any) -> TrialConfig:
+    method = MethodConfig(num_experts=experts, slots_per_expert=slots, bottleneck_dim=2, **method)
+    return complete(TrialConfig(data=DataConfig(fold=fold), method=method, optim=OptimConfig(epochs=3), seed=seed))
+
+
+def header(**changes: Any) -> dict[str, Any]:
+    return {
+        "type": "sweep",
+        "time": BEGIN,
+        "format": 1,
+        "sweep_id": "abc123",
+        "study": "n_vs_p",
+        "command": "python sweeps/n_vs_p.py --tracking-uri http://ann:hush@example.org:5000",
+        "options": {"seeds": 2},
+        "num_trials": 4,
+        "data": {"name": "builtin", "fingerprint": "da7a", "bad_clips": {"3": "truncated"}},
+        "backbone": {"name": "tiny", "fingerprint": "bb01"},
+        "versions": {"torch": "2.11.0"},
+        "git_commit": "c0ffee",
+    } | changes
+
+
+def trial_events(trial: Trial, begin: float) -> list[dict[str, Any]]:
+    """All events of one trial, a second apart. Epoch e's accuracy rises to `accuracy`, the test is 0.05 below."""
+    params = {"adapter": trial.size - 600, "router": 0, "norm": 100, "head": 500, "num_trainable_params": trial.size}
+    common = {"trial_id": trial.trial_id}
+    proposal = {"config": trial.config.to_dict(), "config_hash": trial.config.hash(), "point": trial.config.point()}
+    events: list[dict[str, Any]] = [
+        {"type": "proposal", "time": begin, **common, **proposal, "label": trial.label, "params": params}
+    ]
+    if trial.state == "proposed":
+        return events
+    events.append({"type": "start", "time": begin + 1, **common, "worker": "w0", "device": "cpu"})
+    for epoch in range(1, trial.epochs + 1):
+        accuracy = trial.accuracy * epoch / trial.epochs
+        record = {"train_loss": 1 / epoch, "val_loss": 2 / epoch, "val_accuracy": accuracy, "lr": 0.005, "seconds": 1.0}
+        events.append({"type": "epoch", "time": begin + 1 + epoch, **common, "epoch": epoch, **record})
+    end = {"type": "end", "time": begin + 2 + trial.epochs, **common, "state": trial.state, "device_seconds": 4.0}
+    nothing = dict.fromkeys(("best_epoch", "val_accuracy", "test_accuracy", "test_loss", "error"))
+    if trial.state == "completed":
+        results = {"best_epoch": trial.epochs, "val_accuracy": trial.accuracy, "test_accuracy": trial.accuracy - 0.05}
+        events.append({**end, **nothing, **results, "test_loss": 0.5})
+    elif trial.state == "stopped":
+        stop = {
+            "type": "decision",
+            "time": begin + 1.5 + trial.epochs,
+            **common,
+            "epoch": trial.epochs,
+            "action": "stop",
+        }
+        events += [stop, {**end, **nothing, "best_epoch": trial.epochs, "val_accuracy": trial.accuracy}]
+    elif trial.state == "failed":
+        events.append({**end, **nothing, "error": "loss is not finite\nin epoch 4"})
+    return events
+
+
+def sweep_events(trials: Sequence[Trial], ended: bool = True, **changes: Any) -> list[dict[str, Any]]:
+    """A whole journal: one trial after the other, ten seconds each."""
+    events = [header(**changes)]
+    for number, trial in enumerate(trials):
+        events += trial_events(trial, BEGIN + 10 * (number + 1))
+    if ended:
+        events.append(
+            {"type": "sweep_end", "time": events[-1]["time"] + 1, "reason": "every trial ended", "seconds": 99.0}
+        )
+    return events
+
+
+def write(run_dir: Path, events: Sequence[dict[str, Any]]) -> Path:
+    """Append events through the real Journal."""
+    journal = Journal(run_dir)
+    for event in events:
+        journal.append(**event)
+    journal.close()
+    return run_dir
+
+
+def every_state() -> list[Trial]:
+    """Three points: one of two seeds, one with a failed and a stopped seed, one unfinished; one trial never began."""
+    return [
+        Trial("t0", config(1, 1, seed=0), size=10_000, accuracy=0.6),
+        Trial("t1", config(1, 1, seed=1), size=10_000, accuracy=0.7),
+        Trial("t2", config(2, 1, seed=0), size=20_000, state="failed", epochs=2),
+        Trial("t3", config(2, 1, seed=1), size=20_000, state="stopped", accuracy=0.9, epochs=1),
+        Trial("t4", config(4, 1, seed=0), size=40_000, state="running", epochs=2),
+        Trial("t5", config(4, 1, seed=1), size=40_000, state="proposed"),
+    ]
+
+
+def many_points(count: int, seeds: int = 2, ratio: float = 1.5) -> list[Trial]:
+    """`count` points, each `ratio` times the size of the one before, with rising, flattening accuracy."""
+    base = Trial("", config())
+    return [
+        replace(
+            base,
+            trial_id=f"t{point}-{seed}",
+            config=config(point + 1, 1, seed=seed),
+            size=round(5_000 * ratio**point),
+            accuracy=0.9 * (1 - math.exp(-(point + 1) / 3)) + 0.01 * seed,
+        )
+        for point in range(count)
+        for seed in range(seeds)
+    ]

@@ -1,0 +1,103 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astmoa.config import DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
+from astmoa.errors import ConfigError
+
+methods = st.one_of(
+    st.builds(
+        MethodConfig, name=st.just("soft_moa"), num_experts=st.integers(1, 9), slots_per_expert=st.integers(1, 9)
+    ),
+    st.builds(MethodConfig, name=st.just("dense_moa"), num_experts=st.integers(1, 9), bottleneck_dim=st.integers(1, 9)),
+    st.builds(
+        MethodConfig,
+        name=st.just("bottleneck"),
+        placement=st.sampled_from(["attention", "ffn", "both"]),
+        layers=st.one_of(st.none(), st.sets(st.integers(0, 11), min_size=1).map(tuple)),
+    ),
+)
+trials = st.builds(
+    TrialConfig,
+    method=methods,
+    seed=st.integers(0, 2**31),
+    optim=st.builds(
+        OptimConfig, lr=st.one_of(st.none(), st.floats(1e-6, 1.0)), epochs=st.one_of(st.none(), st.integers(1, 99))
+    ),
+    faithful=st.sets(st.sampled_from(["positions", "padding", "weight_decay"])).map(tuple),
+)
+
+
+@given(trials)
+def test_a_trial_survives_its_dictionary(config):
+    again = TrialConfig.from_dict(config.to_dict())
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+@given(trials)
+def test_completing_twice_changes_nothing(config):
+    once = complete(config)
+    assert complete(once) == once
+    assert None not in dataclasses.asdict(once.optim).values()
+
+
+def test_the_hash_tells_trials_apart_and_the_point_does_not():
+    config = complete(TrialConfig())
+    other_seed = dataclasses.replace(config, seed=1)
+    other_fold = dataclasses.replace(config, data=DataConfig(fold=2))
+    other_place = dataclasses.replace(config, data=DataConfig(root="/elsewhere"))
+    assert len({config.hash(), other_seed.hash(), other_fold.hash()}) == 3
+    assert config.point() == other_seed.point() == other_fold.point()
+    assert other_place.hash() == config.hash()
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys():
+    values = complete(TrialConfig()).to_dict()
+    reversed_keys = {
+        key: dict(reversed(v.items())) if isinstance(v, dict) else v for key, v in reversed(values.items())
+    }
+    assert TrialConfig.from_dict(reversed_keys).hash() == TrialConfig.from_dict(values).hash()
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"metod": {}}, ["metod", "method"]),
+        ({"method": {"num_expert": 2}}, ["method.num_expert", "method.num_experts"]),
+        ({"method": {"num_experts": 0}}, ["method.num_experts=0", "at least 1"]),
+        ({"method": {"num_experts": -3}}, ["method.num_experts=-3", "at least 1"]),
+        ({"method": {"slots_per_expert": 0}}, ["method.slots_per_expert=0", "at least 1"]),
+        ({"method": {"bottleneck_dim": 0}}, ["method.bottleneck_dim=0", "at least 1"]),
+        ({"method": {"num_experts": 2.5}}, ["method.num_experts=2.5", "int"]),
+        ({"method": {"num_experts": True}}, ["method.num_experts=True", "int"]),
+        ({"method": {"name": "dense_moa", "slots_per_expert": 2}}, ["method.slots_per_expert=2", "only soft_moa"]),
+        ({"method": {"name": "bottleneck", "num_experts": 2}}, ["method.num_experts=2", "one expert"]),
+        ({"method": {"num_experts": 3, "placement": "both"}}, ["method.num_experts=3", "even"]),
+        ({"method": {"name": "moa"}}, ["method.name='moa'", "soft_moa"]),
+        ({"method": {"layers": [0, 0]}}, ["method.layers", "once"]),
+        ({"method": {"layers": []}}, ["method.layers", "at least one"]),
+        ({"optim": {"lr": 0.0}}, ["optim.lr=0.0", "above 0"]),
+        ({"optim": {"lr": float("nan")}}, ["optim.lr=nan", "above 0"]),
+        ({"optim": {"lr": "fast"}}, ["optim.lr='fast'", "float"]),
+        ({"optim": {"betas": [0.9, 1.0]}}, ["optim.betas", "1"]),
+        ({"data": {"name": "esc"}}, ["data.name='esc'", "esc50"]),
+        ({"data": {"fold": 0}}, ["data.fold=0", "at least 1"]),
+        ({"seed": -1}, ["seed=-1", "at least 0"]),
+        ({"faithful": ["position"]}, ["faithful", "positions"]),
+        ({"method": 3}, ["method", "mapping"]),
+    ],
+)
+def test_impossible_values_are_named_in_one_line(values, parts):
+    with pytest.raises(ConfigError) as caught:
+        TrialConfig.from_dict(values)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_all_faithful_switches_at_once():
+    assert TrialConfig(faithful=("all",)).faithful == ("padding", "positions", "weight_decay")

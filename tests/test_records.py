@@ -1,0 +1,134 @@
+import dataclasses
+import json
+import statistics
+
+import pytest
+
+from astmoa.errors import RunError
+from astmoa.journal import NAME
+from astmoa.records import Spread, flatten, load_sweep, sweep_record, trial_record
+from tests.journals import BEGIN, Trial, config, every_state, header, sweep_events, trial_events, write
+
+
+def test_a_sweep_with_every_state(tmp_path):
+    sweep = load_sweep(write(tmp_path, sweep_events(every_state())))
+    assert (sweep.sweep_id, sweep.study, sweep.data_name, sweep.backbone_name) == (
+        "abc123",
+        "n_vs_p",
+        "builtin",
+        "tiny",
+    )
+    assert [trial.trial_id for trial in sweep.trials] == ["t0", "t1", "t2", "t3", "t4", "t5"]
+    assert [t.state for t in sweep.trials] == ["completed", "completed", "failed", "stopped", "running", "running"]
+    assert sweep.states == {"running": 2, "stopped": 1, "completed": 2, "failed": 1}
+    assert sweep.end["reason"] == "every trial ended"
+
+    first = sweep.trials[0]
+    assert (first.seed, first.fold, first.label, first.num_trainable_params) == (0, 1, "1/1", 10_000)
+    assert (first.proposed, first.started, first.worker, first.device) == (BEGIN + 10, BEGIN + 11, "w0", "cpu")
+    assert [epoch["epoch"] for epoch in first.epochs] == [1, 2, 3]
+    assert (first.val_accuracy, first.device_seconds, first.error) == (0.6, 4.0, None)
+    assert sweep.trials[5].started is None
+    assert sweep.trials[4].end is None
+
+
+def test_only_completed_trials_have_accuracies(tmp_path):
+    trials = load_sweep(write(tmp_path, sweep_events(every_state()))).trials
+    assert trials[3].end["val_accuracy"] == 0.9  # stopped: the journal has a truncated value ...
+    assert trials[3].val_accuracy is None  # ... that nobody gets as a result
+    assert trials[3].test_accuracy is None
+    assert trials[2].val_accuracy is None
+    assert trials[2].error == "loss is not finite\nin epoch 4"
+    assert trials[4].val_accuracy is None
+
+
+def test_points_gather_seeds_and_folds():
+    replicates = [(0, 1, 0.5), (0, 2, 0.6), (1, 1, 0.8)]
+    trials = [Trial(f"t{i}", config(2, 3, seed=s, fold=f), accuracy=a) for i, (s, f, a) in enumerate(replicates)]
+    (point,) = sweep_record(sweep_events(trials)).points()
+    accuracies = [0.5, 0.6, 0.8]
+    assert point.val_accuracy == Spread(pytest.approx(statistics.mean(accuracies)), statistics.stdev(accuracies), 3)
+    assert point.val_accuracy.std == pytest.approx(0.15275, abs=1e-5)  # the sample's (n - 1), not the population's
+    assert point.test_accuracy.mean == pytest.approx(statistics.mean(accuracies) - 0.05)
+    assert point.device_seconds == Spread(4.0, 0.0, 3)
+    assert (point.paper_params, point.num_trainable_params) == (9_500, 10_000)
+
+
+def test_points_count_completed_trials_only():
+    one, two, three = sweep_record(sweep_events(every_state())).points()
+    assert (one.val_accuracy.n, len(one.trials)) == (2, 2)
+    assert (two.val_accuracy, two.test_accuracy, two.device_seconds, len(two.trials)) == (None, None, None, 2)
+    assert (three.completed, len(three.trials)) == ((), 2)
+
+
+def test_spread():
+    assert Spread.of([]) is None
+    assert Spread.of([None, None]) is None
+    assert Spread.of([None, 0.5]) == Spread(0.5, None, 1)
+    assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5), 2)
+
+
+def test_a_resumed_trial_replaces_what_it_did_again():
+    trial = Trial("t0", config(), state="running", epochs=3, accuracy=0.6)
+    first = trial_events(trial, 0)
+    again = trial_events(dataclasses.replace(trial, state="completed", epochs=2, accuracy=0.9), 100)[1:]
+    record = trial_record([*first, again[0]])
+    assert (record.state, len(record.epochs), record.started) == ("running", 3, 1)
+    record = trial_record([*first, *again[:2]])  # epoch 1 done again: what the first attempt did after it is void
+    assert [(e["epoch"], e["time"]) for e in record.epochs] == [(1, 102)]
+    record = trial_record([*first, *again])
+    assert ([e["time"] for e in record.epochs], record.val_accuracy, record.started) == ([102, 103], 0.9, 1)
+
+
+def test_a_new_start_revokes_a_failure():
+    failed = trial_events(Trial("t0", config(), state="failed"), 0)
+    again = trial_events(Trial("t0", config(), accuracy=0.7), 100)
+    assert trial_record([*failed, again[1]]).state == "running"
+    record = trial_record([*failed, *again[1:]])
+    assert (record.state, record.val_accuracy, record.error) == ("completed", 0.7, None)
+
+
+def test_an_extended_sweep_has_not_ended():
+    events = sweep_events(every_state()[:1])
+    assert sweep_record(events).end is not None
+    more = [{**header(), "type": "resume", "sweep_id": "other"}, *trial_events(every_state()[1], BEGIN + 500)]
+    extended = sweep_record([*events, *more])
+    assert (extended.end, len(extended.trials), extended.sweep_id) == (None, 2, "abc123")
+
+
+def test_names_as_plain_text():
+    sweep = sweep_record([header(data="esc50", backbone=None)])
+    assert (sweep.data_name, sweep.backbone_name) == ("esc50", "?")
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([], "begins with no sweep"),
+        (trial_events(Trial("t0", config()), 0), "begins with no sweep"),
+        ([{"type": "sweep", "time": 0.0, "study": "x"}], "begins with no sweep"),
+        (
+            [header(), {"type": "end", "time": 0.0, "trial_id": "t9", "state": "failed"}],
+            "end of trial t9, never proposed",
+        ),
+    ],
+)
+def test_what_is_no_sweep_is_one_line_that_names_the_folder(tmp_path, events, message):
+    write(tmp_path, events)
+    with pytest.raises(RunError, match=message) as caught:
+        load_sweep(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_prefix_of_a_journal_is_a_sweep(tmp_path):
+    """A crash can leave any of them."""
+    lines = (write(tmp_path, sweep_events(every_state())) / NAME).read_bytes().splitlines(keepends=True)
+    for end in range(1, len(lines) + 1):
+        sweep = sweep_record([json.loads(line) for line in lines[:end]])
+        assert sum(sweep.states.values()) == len(sweep.trials)
+        assert all(t.epochs == tuple(sorted(t.epochs, key=lambda e: e["epoch"])) for t in sweep.trials)
+
+
+def test_flatten():
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1], "f": {}}) == {"a.b": 1, "a.c.d": None, "e": [1], "f": {}}

@@ -1,0 +1,569 @@
+import collections
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from astmoa import tracking
+from astmoa.errors import RunError, TrackingError
+from astmoa.journal import NAME, Journal
+from astmoa.tracking import LiveMirror, Mirror, default_uri, redact, rows, server, sync, ui_command
+from tests.journals import BEGIN, Trial, config, every_state, header, sweep_events, trial_events, write
+
+STATUS = {"t0": "FINISHED", "t1": "FINISHED", "t2": "FAILED", "t3": "KILLED", "t4": "KILLED"}
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Making MLflow's tables takes seconds; once is enough."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    server.connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path, empty_database, monkeypatch):
+    """A fresh tracker in the test's folder, which is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "db").mkdir()
+    shutil.copy(empty_database, tmp_path / "db" / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'db' / 'mlflow.db'}"
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    folder = write(tmp_path / "runs" / "first", sweep_events(every_state()))
+    (folder / "table.md").write_text("| N/p |\n")
+    (folder / "table.json").write_text("{}")
+    (folder / "frontier.png").write_bytes(b"\x89PNG picture")
+    return folder
+
+
+def mlflow_client():
+    """The class, imported only after astmoa has turned MLflow's telemetry off."""
+    from mlflow import MlflowClient
+
+    return MlflowClient
+
+
+def content(uri):
+    """All that a tracker holds, run ids replaced by the trials' and the sweep's own names. Counts show doubles."""
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as db:
+        tags = db.execute("select run_uuid, key, value from tags").fetchall()
+        names = {run: value for run, key, value in tags if key == "astmoa.sweep_id"}
+        names |= {run: value for run, key, value in tags if key == "astmoa.trial_id"}
+        held = [
+            ("run", names[r], *rest)
+            for r, *rest in db.execute("select run_uuid, name, status, start_time, end_time from runs")
+        ]
+        for table, columns in {
+            "params": "key, value",
+            "metrics": "key, value, timestamp, step, is_nan",
+            "latest_metrics": "key, value, timestamp, step",
+        }.items():
+            held += [(table, names[r], *rest) for r, *rest in db.execute(f"select run_uuid, {columns} from {table}")]
+        held += [("tag", names[run], key, names.get(value, value)) for run, key, value in tags]
+    return collections.Counter(held)
+
+
+def runs(uri, study="n_vs_p"):
+    """The parent run and the children by trial id."""
+    client = server.connect(uri)
+    experiment = client.get_experiment_by_name(f"astmoa/{study}")
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = {run.data.tags["astmoa.trial_id"]: run for run in found if run is not parent}
+    assert len(children) == len(found) - 1
+    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} <= {parent.info.run_id}
+    return client, parent, children
+
+
+def test_runs_of_a_sweep(run_dir, uri):
+    mirrored = sync(run_dir, uri)
+    client, parent, children = runs(uri)
+    assert mirrored.parent_run_id == parent.info.run_id
+    assert (mirrored.experiment, mirrored.num_trials) == ("astmoa/n_vs_p", 5)
+    assert {name: run.info.status for name, run in children.items()} == STATUS  # t5 never started: no run
+
+    done = children["t1"]
+    assert done.info.run_name == "1/1 seed 1 fold 1"
+    assert (done.info.start_time, done.info.end_time) == ((BEGIN + 21) * 1000, (BEGIN + 25) * 1000)
+    params = done.data.params
+    assert (params["method.name"], params["method.num_experts"], params["optim.epochs"]) == ("soft_moa", "1", "3")
+    assert (params["seed"], params["data.fold"], params["optim.betas"]) == ("1", "1", "[0.9, 0.98]")
+    assert (params["num_trainable_params"], params["params.adapter"], params["params.head"]) == ("10000", "9400", "500")
+    history = client.get_metric_history(done.info.run_id, "val_accuracy")
+    assert [(row.step, row.timestamp) for row in history] == [(e, (BEGIN + 21 + e) * 1000) for e in (1, 2, 3)]
+    assert [row.value for row in history] == pytest.approx([0.7 / 3, 1.4 / 3, 0.7])
+    assert set(done.data.metrics) == {
+        *("train_loss", "val_loss", "val_accuracy", "lr", "seconds"),
+        *("best_val_accuracy", "best_epoch", "test_accuracy", "test_loss", "device_seconds"),
+    }
+    assert done.data.metrics["best_val_accuracy"] == 0.7
+    assert done.data.metrics["test_accuracy"] == pytest.approx(0.65)
+    assert done.data.tags["astmoa.point"] == children["t0"].data.tags["astmoa.point"] == config().point()
+    for key, value in {
+        "astmoa.state": "completed",
+        "astmoa.label": "1/1",
+        "astmoa.device": "cpu",
+        "astmoa.git_commit": "c0ffee",
+        "mlflow.source.git.commit": "c0ffee",
+        "astmoa.data.fingerprint": "da7a",
+        "astmoa.backbone.fingerprint": "bb01",
+        "astmoa.versions.torch": "2.11.0",
+    }.items():
+        assert done.data.tags[key] == value
+
+
+def test_what_did_not_happen_is_no_number(run_dir, uri):
+    sync(run_dir, uri)
+    _, _, children = runs(uri)
+    failed = children["t2"].data
+    assert not {"best_val_accuracy", "test_accuracy", "best_epoch"} & set(failed.metrics)
+    assert failed.tags["astmoa.error"] == "loss is not finite\nin epoch 4"
+    assert "test_accuracy" not in children["t3"].data.metrics
+    assert "astmoa.error" not in children["t0"].data.tags
+
+
+def test_parent(run_dir, uri, tmp_path):
+    sync(run_dir, uri)
+    client, parent, _ = runs(uri)
+    assert parent.info.status == "KILLED"  # it ended, but t4 did not
+    assert parent.data.params == {"study": "n_vs_p", "num_trials": "4", "options.seeds": "2"}
+    metrics = parent.data.metrics
+    assert (metrics["trials_completed"], metrics["trials_failed"], metrics["trials_stopped"]) == (2, 1, 1)
+    assert metrics["best_val_accuracy"] == 0.7
+    assert metrics["hypervolume"] == pytest.approx(
+        4 * 0.7
+    )  # from 10^4 to 10^8 parameters; the stopped 0.9 does not count
+    assert [row.value for row in client.get_metric_history(parent.info.run_id, "trials_completed")] == [1, 2, 2, 2]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == [
+        *("frontier.png", "journal.jsonl", "table.json", "table.md")
+    ]
+    copy = client.download_artifacts(parent.info.run_id, "frontier.png", str(tmp_path))
+    assert Path(copy).read_bytes() == b"\x89PNG picture"
+    assert parent.data.tags["mlflow.note.content"] == "| N/p |\n"
+
+
+def test_nothing_lands_in_the_working_directory(run_dir, uri, tmp_path):
+    sync(run_dir, uri)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "runs"]
+    assert sorted(path.name for path in (tmp_path / "db").iterdir()) == ["mlartifacts", "mlflow.db"]
+
+
+def test_no_password_is_stored(run_dir, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_TOKEN", "hush-hush")
+    assert "ann:hush@" in (run_dir / NAME).read_text()  # the command line of the journal has one
+    sync(run_dir, uri)
+    stored = [path for path in (tmp_path / "db").rglob("*") if path.is_file()]
+    assert len(stored) == 5
+    assert not any(b"hush" in path.read_bytes() for path in stored)
+    assert "http://***@example.org:5000" in runs(uri)[1].data.tags["astmoa.command"]
+
+
+def test_again_changes_nothing(run_dir, uri):
+    sync(run_dir, uri)
+    before = content(uri)
+    assert max(before.values()) == 1
+    assert sync(run_dir, uri).parent_run_id == runs(uri)[1].info.run_id
+    assert content(uri) == before
+
+
+def test_again_sends_nothing(run_dir, uri, monkeypatch):
+    sync(run_dir, uri)
+    for name in (
+        "create_run",
+        "log_batch",
+        "log_artifact",
+        "set_tag",
+        "set_terminated",
+        "update_run",
+        "create_experiment",
+    ):
+        monkeypatch.setattr(mlflow_client(), name, lambda *args, **kwargs: pytest.fail("something was sent"))
+    sync(run_dir, uri)
+
+
+def test_rows_sent_twice_are_kept_once(run_dir, uri):
+    """After a crash between rows and tag: what MLflow's store does with an identical row."""
+    sync(run_dir, uri)
+    before = content(uri)
+    client, parent, children = runs(uri)
+    for run in [parent, *children.values()]:
+        client.set_tag(run.info.run_id, "astmoa.mirrored", "0")
+    sync(run_dir, uri)
+    assert content(uri) == before
+
+
+def interrupted_and_resumed():
+    """A crash in t1, a resume under another sweep id, a failed trial tried again."""
+    t0, t1, t2 = (Trial(f"t{i}", config(i + 1), size=10_000 * (i + 1), accuracy=0.5 + 0.1 * i) for i in range(3))
+    return [
+        header(),
+        *trial_events(dataclasses.replace(t0, state="failed"), BEGIN + 10),
+        *trial_events(dataclasses.replace(t1, state="running", epochs=2), BEGIN + 20),
+        {"type": "sweep_end", "time": BEGIN + 30, "reason": "interrupted", "seconds": 30.0},
+        header(type="resume", sweep_id="another", time=BEGIN + 100),
+        *trial_events(t0, BEGIN + 110)[1:],
+        *trial_events(t1, BEGIN + 120)[1:],
+        *trial_events(t2, BEGIN + 130),
+        {"type": "sweep_end", "time": BEGIN + 140, "reason": "every trial ended", "seconds": 40.0},
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("events", [sweep_events(every_state()), interrupted_and_resumed()], ids=["states", "resumed"])
+def test_in_pieces_equals_at_once(tmp_path, uri, events, empty_database):
+    """After any part of the journal, by the same mirror or by a new one: the same runs and rows in the end."""
+    once = tmp_path / "once.db"
+    shutil.copy(empty_database, once)
+    sync(write(tmp_path / "all", events), f"sqlite:///{once}")
+    expected = content(f"sqlite:///{once}")
+    run_dir = tmp_path / "pieces"
+    mirror = Mirror(run_dir, uri)
+    for begin in range(0, len(events), 3):
+        write(run_dir, events[begin : begin + 3])
+        mirror.sync(artifacts=False)
+        if begin % 2:
+            sync(run_dir, uri)
+    sync(run_dir, uri)
+    assert content(uri) == expected
+
+
+def test_a_resumed_sweep_runs_again_and_ends_well(tmp_path, uri):
+    events = interrupted_and_resumed()
+    resume = next(i for i, event in enumerate(events) if event["type"] == "resume")
+    run_dir = write(tmp_path / "run", events[:resume])
+    sync(run_dir, uri)
+    _, parent, children = runs(uri)
+    assert (parent.info.status, children["t0"].info.status, children["t1"].info.status) == (
+        "KILLED",
+        "FAILED",
+        "KILLED",
+    )
+    write(run_dir, events[resume : resume + 2])
+    sync(run_dir, uri)
+    _, parent, children = runs(uri)
+    assert (parent.info.status, children["t0"].info.status, children["t1"].info.status) == ("RUNNING",) * 3
+    write(run_dir, events[resume + 2 :])
+    sync(run_dir, uri)
+    _, parent, children = runs(uri)
+    assert {parent.info.status, *(run.info.status for run in children.values())} == {"FINISHED"}
+    assert children["t0"].data.tags["astmoa.error"] == ""  # the first attempt's error is taken back
+
+
+def test_a_pass_costs_one_batch_per_trial_with_news(tmp_path, uri, monkeypatch):
+    trials = [Trial(f"t{i}", config(i + 1)) for i in range(3)]
+    unfinished = [dataclasses.replace(trial, state="running") for trial in trials]
+    run_dir = write(tmp_path / "run", sweep_events(unfinished, ended=False))
+    mirror = Mirror(run_dir, uri)
+    mirror.sync()
+    sent = collections.Counter()
+    for name in ("log_batch", "search_runs", "get_experiment_by_name", "create_run"):
+        original = getattr(mlflow_client(), name)
+
+        def counted(self, *args, original=original, name=name, **kwargs):
+            sent[name] += 1
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(mlflow_client(), name, counted)
+    mirror.sync(artifacts=False)
+    assert sent == {}
+    write(run_dir, [trial_events(trials[1], BEGIN + 500)[-1]])
+    mirror.sync(artifacts=False)
+    assert sent == {"log_batch": 2}  # the trial's, and the sweep's standing
+
+
+def test_long_trials_and_wide_configurations_fit_mlflows_limits(tmp_path, uri):
+    events = sweep_events([Trial("t0", config(), epochs=330)])
+    events[1]["config"]["extra"] = {f"key{i}": "x" * 9000 for i in range(150)}
+    sync(write(tmp_path / "run", events), uri)
+    client, _, children = runs(uri)
+    run = children["t0"]
+    assert len(client.get_metric_history(run.info.run_id, "lr")) == 330
+    assert len([key for key in run.data.params if key.startswith("extra.")]) == 150
+
+
+def test_two_sweeps_of_a_study_share_an_experiment_and_nothing_else(tmp_path, uri):
+    first = sync(write(tmp_path / "a", sweep_events(every_state())), uri)
+    second = sync(write(tmp_path / "b", sweep_events(every_state()[:1], sweep_id="other")), uri)
+    assert first.experiment_id == second.experiment_id
+    assert first.parent_run_id != second.parent_run_id
+    found = server.connect(uri).search_runs([first.experiment_id])
+    assert len(found) == 1 + 5 + 1 + 1
+
+
+def test_a_deleted_experiment_comes_back(run_dir, uri):
+    first = sync(run_dir, uri)
+    server.connect(uri).delete_experiment(first.experiment_id)
+    assert sync(run_dir, uri).experiment_id == first.experiment_id
+
+
+def test_a_sweep_that_failed_altogether(tmp_path, uri):
+    sync(write(tmp_path / "run", sweep_events([Trial("t0", config(), state="failed")])), uri)
+    assert runs(uri)[1].info.status == "FAILED"
+
+
+def test_a_folder_without_a_sweep(tmp_path, uri):
+    with pytest.raises(RunError, match=r"no journal.jsonl there"):
+        sync(tmp_path, uri)
+    write(tmp_path / "run", [])
+    with pytest.raises(RunError, match="begins with no sweep"):
+        sync(tmp_path / "run", uri)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_server_down(run_dir):
+    address = f"http://ann:hush@127.0.0.1:{free_port()}"
+    begin = time.monotonic()
+    with pytest.raises(TrackingError) as caught:
+        sync(run_dir, address)
+    assert time.monotonic() - begin < 15
+    message = str(caught.value)
+    assert "connection refused" in message
+    assert f"astmoa track {run_dir} --tracking-uri" in message
+    assert "hush" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.slow
+def test_server_that_never_answers(run_dir):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        with pytest.raises(TrackingError, match="no answer in time"):
+            sync(run_dir, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - begin < 17
+
+
+def test_a_place_that_cannot_be_written(run_dir, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(TrackingError, match="astmoa track"):
+        sync(run_dir, f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+
+
+def test_the_users_own_patience_wins(run_dir, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+    sync(run_dir, uri)
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+
+
+def test_live_mirror_follows_a_sweep(tmp_path, uri):
+    events = sweep_events(every_state()[:2])
+    run_dir = tmp_path / "run"
+    with LiveMirror(run_dir, uri, interval=0.1, warn=pytest.fail) as live:  # before there is a journal
+        time.sleep(0.3)
+        journal = Journal(run_dir)
+        for event in events[:4]:
+            journal.append(**event)
+        deadline = time.monotonic() + 20
+        while not (found := _children_or_none(uri)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert found["t0"].info.status == "RUNNING"
+        for event in events[4:]:
+            journal.append(**event)
+        journal.close()
+        (run_dir / "table.md").write_text("written at the end")
+    assert live.error is None
+    assert live.close() is None  # again does no harm
+    client, parent, children = runs(uri)
+    assert {parent.info.status, *(run.info.status for run in children.values())} == {"FINISHED"}
+    assert "table.md" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+
+
+def _children_or_none(uri):
+    try:
+        return runs(uri)[2]
+    except (AttributeError, ValueError, AssertionError):  # no experiment, or no parent yet
+        return None
+
+
+class Flaky:
+    """A mirror whose tracker fails the first few times."""
+
+    def __init__(self, failures, error):
+        self.failures, self.error, self.calls = failures, error, []
+
+    def __call__(self, mirror, artifacts=True):
+        self.calls.append((time.monotonic(), artifacts))
+        if len(self.calls) <= self.failures:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [TrackingError("the tracker is down"), KeyError("a fault of ours"), RunError("damaged")]
+)
+def test_live_mirror_never_disturbs(run_dir, uri, monkeypatch, error):
+    flaky, warnings = Flaky(3, error), []
+    monkeypatch.setattr(Mirror, "sync", lambda self, artifacts=True: flaky(self, artifacts))
+    live = LiveMirror(run_dir, uri, interval=0.05, warn=warnings.append)
+    time.sleep(1.2)
+    assert live.close() is None
+    assert len(warnings) == 1  # three failures, one line
+    assert str(error.args[0]) in warnings[0]
+    waits = [after - before for (before, _), (after, _) in zip(flaky.calls, flaky.calls[1:], strict=False)]
+    assert waits[0] >= 0.1
+    assert waits[1] >= 0.2
+    assert waits[2] >= 0.4
+    assert [artifacts for _, artifacts in flaky.calls] == [False] * (len(flaky.calls) - 1) + [True]
+
+
+def test_live_mirror_of_a_dead_server(run_dir):
+    warnings = []
+    address = f"http://127.0.0.1:{free_port()}"
+    live = LiveMirror(run_dir, address, interval=0.1, warn=warnings.append)
+    time.sleep(1.5)
+    message = live.close()
+    assert "connection refused" in message
+    assert f"--tracking-uri {address}" in message
+    assert len(warnings) == 1
+
+
+def test_a_mirror_recovers_with_the_server(run_dir, uri, monkeypatch):
+    mirror = Mirror(run_dir, uri)
+    mirror.sync()
+    expected = content(uri)
+    monkeypatch.setattr(server, "experiment", _raise_connection_error)
+    with pytest.raises(TrackingError):
+        Mirror(run_dir, uri).sync()
+    monkeypatch.undo()
+    original = mlflow_client().log_batch
+    monkeypatch.setattr(mlflow_client(), "log_batch", _raise_connection_error)
+    write(run_dir, trial_events(Trial("t9", config(9)), BEGIN + 900))
+    with pytest.raises(TrackingError):
+        mirror.sync()
+    monkeypatch.setattr(mlflow_client(), "log_batch", original)
+    mirror.sync()
+    once = content(uri)
+    assert max(once.values()) == 1
+    assert len([row for row in once if row[0] == "run"]) == len([row for row in expected if row[0] == "run"]) + 1
+
+
+def _raise_connection_error(*args, **kwargs):
+    raise ConnectionError("Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("http://ann:p@ss@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql://u:p@db/mlflow?password=hush&x=1", "postgresql://***@db/mlflow?password=***&x=1"),
+        ("--tracking-uri https://token@host and user@host.org", "--tracking-uri https://***@host and user@host.org"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+    ],
+)
+def test_redact(text, clean):
+    assert redact(text) == clean
+
+
+def test_text_is_bounded():
+    assert rows.text("x" * 5000) == "x" * 1000
+    assert (rows.text(None), rows.text([1, 2]), rows.text(0.1)) == ("null", "[1, 2]", "0.1")
+
+
+def test_ui_command_quotes_paths(tmp_path):
+    words = shlex.split(ui_command(f"sqlite:///{tmp_path / 'my runs' / 'mlflow.db'}"))
+    assert words[1:4] == ["ui", "--backend-store-uri", f"sqlite:///{tmp_path}/my runs/mlflow.db"]
+    assert words[-2:] == ["--port", "5000"]
+    assert shutil.which(words[0]) or os.access(words[0], os.X_OK)
+    assert shlex.split(ui_command("http://ann:hush@host:5000"))[-1] == "http://***@host:5000"
+
+
+def test_default_uri(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert default_uri(tmp_path / "runs" / "one") == default_uri("runs/two") == f"sqlite:///{tmp_path}/runs/mlflow.db"
+
+
+def test_mlflow_is_imported_when_needed_and_is_quiet(run_dir, uri):
+    code = (
+        "import sys\nimport astmoa.tracking as tracking\nassert 'mlflow' not in sys.modules\n"
+        "tracking.sync(sys.argv[1], sys.argv[2])\n"
+        "try:\n    tracking.sync(sys.argv[1], sys.argv[3])\nexcept tracking.mirror.TrackingError:\n    print('down')\n"
+    )
+    fresh = f"{uri}.fresh"  # making the tables is what alembic talks about
+    command = [sys.executable, "-c", code, str(run_dir), fresh, f"http://127.0.0.1:{free_port()}"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "down\n", "")
+
+
+@contextlib.contextmanager
+def started(command, cwd, port):
+    """A server in its own process group; ended with all its children."""
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "NO_PROXY": "127.0.0.1"}
+    with open(cwd / "server.log", "wb") as log:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError):
+                get(f"http://127.0.0.1:{port}/health")
+                yield
+                return
+            time.sleep(0.3)
+        pytest.fail(f"the server did not come up: {(cwd / 'server.log').read_text()[-2000:]}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def get(address, payload=None):
+    request = urllib.request.Request(
+        address, payload and json.dumps(payload).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        return answer.read()
+
+
+@pytest.mark.slow
+def test_the_ui_shows_the_runs_and_takes_more_over_http(run_dir, uri, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mirrored = sync(run_dir, uri)
+    port = free_port()
+    command = shlex.split(ui_command(uri))
+    assert command[-1] == "5000"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with started([*command[:-1], str(port)], elsewhere, port):
+        site = f"http://127.0.0.1:{port}"
+        assert b"<html" in get(site)
+        query = {"experiment_ids": [mirrored.experiment_id]}
+        found = json.loads(get(f"{site}/api/2.0/mlflow/runs/search", query))["runs"]
+        assert len(found) == 6
+        picture = f"{site}/get-artifact?path=frontier.png&run_uuid={mirrored.parent_run_id}"
+        assert get(picture) == b"\x89PNG picture"
+
+        # The same sweep over HTTP finds its own runs; another one adds its own, artifacts included.
+        before = content(uri)
+        sync(run_dir, site)
+        assert content(uri) == before
+        other = write(tmp_path / "runs" / "other", sweep_events(every_state(), sweep_id="other", study="remote"))
+        (other / "frontier.png").write_bytes(b"another")
+        remote = sync(other, site)
+        assert get(f"{site}/get-artifact?path=frontier.png&run_uuid={remote.parent_run_id}") == b"another"
+        assert {name: run.info.status for name, run in runs(uri, "remote")[2].items()} == STATUS
+    assert [path.name for path in elsewhere.iterdir()] == ["server.log"]
+
+
+def test_public_names():
+    assert set(tracking.__all__) == {"LiveMirror", "Mirror", "Mirrored", "default_uri", "redact", "sync", "ui_command"}
