@@ -104,16 +104,18 @@ def main(
         options = tyro.cli(options_type, description=description)
         run_study(study, options, points)
     except AstmoaError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command with the same --out goes on from here")
+        print("interrupted; the same command with the same --out goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 def run_study(study: str, options: StudyOptions, points: Callable[[Any, BackboneShape], Points]) -> Path:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
     from astmoa.sweep.proposals import replicate  # ray is imported when a sweep runs, not by `astmoa --help`
     from astmoa.sweep.run import run_sweep
-    from astmoa.tracking import LiveMirror, redact
+    from astmoa.tracking import LiveMirror, default_uri, redact
 
     console = Console(stderr=True)
     out = options.out or Path("runs") / f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -127,7 +129,7 @@ def run_study(study: str, options: StudyOptions, points: Callable[[Any, Backbone
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips are left out (see bad_clips in the journal)")
     proposals = replicate(methods, template, options.seed_range(), options.folds)
-    uri = options.tracking_uri or f"sqlite:///{out.resolve().parent / 'mlflow.db'}"
+    uri = options.tracking_uri or default_uri(out)
     header = sweep_header(
         study, [redact(argument) for argument in sys.argv], inputs, template, backbone, len(proposals)
     )

@@ -27,6 +27,8 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
     backbone.model.to(device)
     start = time.perf_counter()
     with Trial(config, backbone, DeviceData(inputs, device), out) as trial:
+        if inputs.bad_clips and not as_json:
+            print(f"{len(inputs.bad_clips)} unreadable clip{'s' * (len(inputs.bad_clips) > 1)} left out")
         if not as_json:
             print(
                 f"{config.method.name}: {params['num_trainable_params']:,} trainable parameters, "

@@ -286,7 +286,15 @@ def test_a_pass_costs_one_batch_per_trial_with_news(tmp_path, uri, monkeypatch):
     assert sent == {"log_batch": 2}  # the trial's, and the sweep's standing
 
 
-def test_long_trials_and_wide_configurations_fit_mlflows_limits(tmp_path, uri):
+def test_long_trials_and_wide_configurations_fit_mlflows_limits(tmp_path, uri, monkeypatch):
+    batches = []
+    original = mlflow_client().log_batch
+
+    def log_batch(self, run_id, metrics=(), params=(), tags=(), **options):
+        batches.append((len(metrics), len(params), [tag.key for tag in tags]))
+        return original(self, run_id, metrics, params, tags, **options)
+
+    monkeypatch.setattr(mlflow_client(), "log_batch", log_batch)
     events = sweep_events([Trial("t0", config(), epochs=330)])
     events[1]["config"]["extra"] = {f"key{i}": "x" * 9000 for i in range(150)}
     sync(write(tmp_path / "run", events), uri)
@@ -294,6 +302,10 @@ def test_long_trials_and_wide_configurations_fit_mlflows_limits(tmp_path, uri):
     run = children["t0"]
     assert len(client.get_metric_history(run.info.run_id, "lr")) == 330
     assert len([key for key in run.data.params if key.startswith("extra.")]) == 150
+    *earlier, last, _ = batches  # and the sweep's own
+    assert all(metrics + params <= 1000 and params <= 100 for metrics, params, _ in [*earlier, last])
+    assert not any(tags for _, _, tags in earlier)  # what vouches for all rows comes with the last ones
+    assert last[2][-1] == "astmoa.mirrored"
 
 
 def test_two_sweeps_of_a_study_share_an_experiment_and_nothing_else(tmp_path, uri):
@@ -372,6 +384,7 @@ def test_live_mirror_follows_a_sweep(tmp_path, uri):
     with LiveMirror(run_dir, uri, interval=0.1, warn=pytest.fail) as live:  # before there is a journal
         time.sleep(0.3)
         journal = Journal(run_dir)
+        time.sleep(0.3)  # an empty journal
         for event in events[:4]:
             journal.append(**event)
         deadline = time.monotonic() + 20
@@ -387,6 +400,13 @@ def test_live_mirror_follows_a_sweep(tmp_path, uri):
     client, parent, children = runs(uri)
     assert {parent.info.status, *(run.info.status for run in children.values())} == {"FINISHED"}
     assert "table.md" in [file.path for file in client.list_artifacts(parent.info.run_id)]
+
+
+def test_live_mirror_of_a_sweep_that_never_began(tmp_path, uri):
+    live = LiveMirror(tmp_path / "run", uri, interval=0.05, warn=pytest.fail)
+    time.sleep(0.2)
+    assert live.close() is None
+    assert not (tmp_path / "run").exists()
 
 
 def _children_or_none(uri):

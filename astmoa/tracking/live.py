@@ -38,7 +38,7 @@ class LiveMirror:
             self._closed = True
             self._closing.set()
             self._thread.join()
-            self.error = self._pass(artifacts=True)
+            self.error = self._pass(artifacts=True) if self._begun() else None
         return self.error
 
     def __enter__(self) -> LiveMirror:
@@ -50,13 +50,21 @@ class LiveMirror:
     def _run(self) -> None:
         wait, warned = self._interval, False
         while not self._closing.wait(wait):
-            if not (self._mirror.run_dir / JOURNAL_NAME).is_file():
+            if not self._begun():
                 continue
             failure = self._pass(artifacts=False)
             wait = self._interval if failure is None else min(2 * wait, max(_LONGEST_WAIT, self._interval))
             if failure is not None and not warned:
                 warned = True
                 self._warn(failure)
+
+    def _begun(self) -> bool:
+        """Has the journal its first line? Before it there is nothing to mirror, and nothing wrong."""
+        path = self._mirror.run_dir / JOURNAL_NAME
+        if not path.is_file():
+            return False
+        with open(path, "rb") as file:
+            return file.readline().endswith(b"\n")
 
     def _pass(self, artifacts: bool) -> str | None:
         try:

@@ -204,9 +204,10 @@ class Mirror:
         all_params = [Param(key, value) for key, value in params.items()]
         all_tags = [RunTag(key, value) for key, value in tags.items()]
         while len(all_metrics) > 700 or len(all_params) > 90:
-            self._client.log_batch(run_id, all_metrics[:700], all_params[:90])
+            self._client.log_batch(run_id, all_metrics[:700], all_params[:90], synchronous=True)
             all_metrics, all_params = all_metrics[700:], all_params[90:]
-        self._client.log_batch(run_id, all_metrics, all_params, [*all_tags, RunTag(_MIRRORED, str(arrived))])
+        all_tags.append(RunTag(_MIRRORED, str(arrived)))
+        self._client.log_batch(run_id, all_metrics, all_params, all_tags, synchronous=True)
         self._arrived[run_id] = arrived
 
 

@@ -80,7 +80,8 @@ def provenance(header: Event) -> dict[str, str]:
 
 
 def text(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value))[:1000]
+    """As MLflow takes it: of bounded length, and without passwords."""
+    return redact(value if isinstance(value, str) else json.dumps(value))[:1000]
 
 
 def _standing(ends: dict[str, Event], sizes: dict[str, int]) -> dict[str, float]:

@@ -1,0 +1,43 @@
+# Everything needs only Python 3.11 (to 3.13) and make; it is installed into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help install sweep test lint benchmarks clean
+
+help:
+	@echo "make sweep       install, then run sweeps/n_vs_p.py on the built-in data and backbone (minutes on 2 cores)"
+	@echo "make test        install what tests need, then lint and test"
+	@echo "make benchmarks  measure step time, warm workers and peak memory"
+	@echo "make clean       remove the environment"
+
+install: .venv/installed
+
+sweep: .venv/installed
+	.venv/bin/python sweeps/n_vs_p.py
+
+test: .venv/installed-test lint
+	.venv/bin/python -m pytest
+
+lint: .venv/installed-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+benchmarks: .venv/installed
+	.venv/bin/python benchmarks/step_time.py
+	.venv/bin/python benchmarks/warm_workers.py
+	.venv/bin/python benchmarks/peak_memory.py
+
+clean:
+	rm -rf .venv
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "error: $(PYTHON) is not Python 3.11 to 3.13; call make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing into .venv (about 5 GB, a minute or more)"
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) --editable '.[test]'
+	@touch $@

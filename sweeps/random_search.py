@@ -1,0 +1,56 @@
+"""Random search over methods: a first picture of the frontier of accuracy against trainable parameters.
+
+Draws different configurations of the single adapter, Dense-MoA and Soft-MoA: experts, slots, bottleneck, placement.
+Random search is the baseline that every other way to propose must beat (Bergstra and Bengio, 2012).
+
+    python sweeps/random_search.py --num-points 20
+    python sweeps/random_search.py --data csv --data-root my_sounds --max-params 300000
+"""
+
+from dataclasses import dataclass
+
+from astmoa.backbone import BackboneShape
+from astmoa.config import MethodConfig
+from astmoa.petl.params import count_params
+from astmoa.study import Points, StudyOptions, main
+from astmoa.sweep.proposals import random_methods
+
+SPACE = {
+    "name": ["bottleneck", "dense_moa", "soft_moa"],
+    "num_experts": [1, 2, 4, 6, 8, 12, 16, 24],
+    "slots_per_expert": [1, 2, 4],
+    "bottleneck_dim": [1, 2, 4, 8, 16, 32],
+    "placement": ["attention", "ffn", "both"],
+}
+
+
+@dataclass(frozen=True)
+class Options(StudyOptions):
+    num_points: int = 12
+    """Configurations to draw."""
+    max_params: int | None = None
+    """Draw only what trains at most this many parameters, without the head."""
+    search_seed: int = 0
+    """Another seed draws other configurations."""
+
+
+def points(options: Options, shape: BackboneShape) -> Points:
+    def affordable(method: MethodConfig) -> bool:
+        count = count_params(method, shape.hidden_size, shape.num_layers).paper
+        return options.max_params is None or count <= options.max_params
+
+    return [
+        (_label(method), method)
+        for method in random_methods(SPACE, options.num_points, options.search_seed, affordable)
+    ]
+
+
+def _label(method: MethodConfig) -> str:
+    """Such as `soft 8/2 r4 both`."""
+    name = method.name.removesuffix("_moa")
+    size = {"soft": f" {method.num_experts}/{method.slots_per_expert}", "dense": f" {method.num_experts}"}.get(name, "")
+    return f"{name}{size} r{method.bottleneck_dim} {method.placement}"
+
+
+if __name__ == "__main__":
+    main("random_search", Options, points, __doc__)

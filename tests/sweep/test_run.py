@@ -1,0 +1,205 @@
+"""Real Ray, a tiny backbone and tiny inputs: what the journal says, what a worker keeps, what is gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from astmoa.config import MethodConfig, OptimConfig, TrialConfig
+from astmoa.errors import RunError
+from astmoa.journal import read_journal
+from astmoa.records import load_sweep
+from astmoa.sweep.proposals import replicate
+from astmoa.training.checkpoint import load_tensors
+from astmoa.training.inputs import DeviceData
+from astmoa.training.trial import Trial
+from tests.conftest import make_inputs, make_model
+
+pytestmark = pytest.mark.slow
+
+TEMPLATE = TrialConfig(optim=OptimConfig(epochs=3, batch_size=8, lr=1e-2, freq_mask=0, time_mask=0))
+POINTS = [("2/2", MethodConfig("soft_moa", 2, 2, 2)), ("4/1", MethodConfig("soft_moa", 4, 1, 2))]
+HEADER = {
+    "format": 1,
+    "sweep_id": "test",
+    "study": "tiny",
+    "data": {"name": "tiny", "fingerprint": "f"},
+    "backbone": {"name": "tiny"},
+}
+
+
+def backbone():
+    from astmoa.backbone import Backbone
+
+    return Backbone(make_model(), "tiny")
+
+
+def proposals(points=POINTS, seeds=(0, 1), **optim):
+    template = dataclasses.replace(TEMPLATE, optim=dataclasses.replace(TEMPLATE.optim, **optim))
+    return replicate(points, template, seeds, (1,))
+
+
+def run(run_dir, trials, header=HEADER, **options):
+    from astmoa.sweep.run import run_sweep
+
+    return run_sweep(run_dir, header, trials, make_inputs(), backbone(), **options)
+
+
+def directly(config, trials_at_once):
+    """The same trial without Ray, on a cold backbone, with as many threads as a worker has: sums depend on them."""
+    torch.set_num_threads(max(1, os.cpu_count() // trials_at_once))
+    with Trial(config, backbone(), DeviceData(make_inputs(), torch.device("cpu"))) as trial:
+        records = [{k: v for k, v in record.items() if k != "seconds"} for record in trial.epochs()]
+        return records, trial.test(), {name: p.detach().clone() for name, p in trial.classifier.trainable.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One sweep: two points, two seeds, and one point that diverges. One worker at a time, so that it runs them all."""
+    run_dir = tmp_path_factory.mktemp("run")
+    diverging = replicate(
+        [("boom", MethodConfig("soft_moa", 2, 1, 1))],
+        dataclasses.replace(TEMPLATE, optim=dataclasses.replace(TEMPLATE.optim, lr=1e30)),
+        (0,),
+        (1,),
+    )
+    trials = proposals()
+    trials = [trials[0], diverging[0], *trials[1:]]
+    reason = run(run_dir, trials, trials_at_once=1)
+    return run_dir, trials, reason
+
+
+def test_every_trial_is_in_the_journal_once(finished):
+    run_dir, trials, reason = finished
+    assert reason == "every trial ended"
+    events = read_journal(run_dir)
+    assert events[0]["type"] == "sweep"
+    assert events[-1]["type"] == "sweep_end"
+    for kind, per_trial in (("proposal", 1), ("start", 1), ("end", 1)):
+        ids = [event["trial_id"] for event in events if event["type"] == kind]
+        assert sorted(ids) == sorted(p.trial_id for p in trials) * per_trial
+    for trial in load_sweep(run_dir).trials:
+        expected = 3 if trial.state == "completed" else 0
+        assert [epoch["epoch"] for epoch in trial.epochs] == list(range(1, expected + 1))
+
+
+def test_a_warm_workers_trials_are_bitwise_those_of_a_cold_process(finished):
+    """Also those that ran right after the one that diverged."""
+    run_dir, trials, _ = finished
+    records = {trial.trial_id: trial for trial in load_sweep(run_dir).trials}
+    for proposal in trials:
+        if proposal.label == "boom":
+            continue
+        epochs, end, tensors = directly(proposal.config, trials_at_once=1)
+        journal = records[proposal.trial_id]
+        assert [{key: event[key] for key in epochs[0]} for event in journal.epochs] == epochs
+        assert {key: journal.end[key] for key in end} == end
+        kept, _ = load_tensors(run_dir / "trials" / proposal.trial_id / "adapter.safetensors")
+        assert all(torch.equal(kept[name], tensors[name]) for name in tensors)
+
+
+def test_a_diverging_trial_fails_alone_and_has_no_accuracy(finished):
+    run_dir, _, _ = finished
+    failed = [trial for trial in load_sweep(run_dir).trials if trial.state == "failed"]
+    assert [trial.label for trial in failed] == ["boom"]
+    assert "loss is" in failed[0].error
+    assert failed[0].val_accuracy is None
+    assert load_sweep(run_dir).states["completed"] == 4
+
+
+def test_parameters_are_journalled_before_training(finished):
+    run_dir, _, _ = finished
+    for trial in load_sweep(run_dir).trials:
+        parts = trial.params
+        assert parts["num_trainable_params"] == parts["adapter"] + parts["router"] + parts["norm"] + parts["head"]
+
+
+def test_running_the_same_again_is_a_no_op(finished):
+    run_dir, trials, _ = finished
+    completed = [p for p in trials if p.label != "boom"]
+    before = (run_dir / "journal.jsonl").read_bytes()
+    with pytest.raises(RunError, match="another configuration"):  # the failed one is no longer asked for
+        run(run_dir, completed)
+    assert (run_dir / "journal.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"study": "other"}, "another study: tiny there, other now"),
+        ({"data": {"name": "tiny", "fingerprint": "g"}}, "another data: fingerprint f there, g now"),
+        ({"backbone": {"name": "big"}}, "another backbone: name tiny there, big now"),
+    ],
+)
+def test_a_run_folder_of_something_else_is_refused(finished, change, words):
+    run_dir, trials, _ = finished
+    with pytest.raises(RunError, match=words):
+        run(run_dir, trials, header={**HEADER, **change})
+
+
+def test_other_settings_are_refused_with_the_difference(finished):
+    run_dir, _, _ = finished
+    with pytest.raises(RunError, match=r"optim.epochs 3 there, 5 now"):
+        run(run_dir, proposals(epochs=5))
+
+
+def test_more_gpus_than_there_are_is_said_at_once(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    start = time.monotonic()
+    with pytest.raises(RunError, match=r"--gpus-per-trial 1: no machine here has that many GPUs \(most: 0\)"):
+        run(tmp_path, proposals(), gpus_per_trial=1)
+    assert time.monotonic() - start < 60
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.sweep.test_run import proposals, run
+if __name__ == "__main__":
+    print(run(Path(sys.argv[1]), proposals(epochs=60), trials_at_once=2), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
+    """Every epoch ends up in the journal once, and equals an undisturbed trial's."""
+    run_dir = tmp_path / "run"
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", DRIVER, str(run_dir)]
+    driver = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    journal = run_dir / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+    if how == signal.SIGINT:
+        driver.send_signal(how)
+        assert driver.wait(60) == 0
+        assert json.loads(journal.read_text().splitlines()[-1])["reason"] == "interrupted"
+    else:
+        os.killpg(driver.pid, how)
+        driver.wait()
+        with open(journal, "a") as file:
+            file.write('{"type": "epo')  # what a crash in the middle of a write leaves
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=True)
+    assert "every trial ended" in done.stdout
+    sweep = load_sweep(run_dir)
+    assert sweep.states["completed"] == 4
+    events = [(e["trial_id"], e["epoch"]) for e in read_journal(run_dir) if e["type"] == "epoch"]
+    assert len(events) == len(set(events)) == 4 * 60
+    trial = sweep.trials[0]
+    epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
+    assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
+    assert {key: trial.end[key] for key in end} == end

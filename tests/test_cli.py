@@ -1,0 +1,151 @@
+"""The command line: what it prints, and one line for every wrong input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from astmoa.cli import main
+from tests import journals
+from tests.test_export import write_tones
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_params_prints_the_papers_figure(capsys):
+    args = "params soft_moa --num-experts 14 --slots-per-expert 1 --bottleneck-dim 1 --hidden-size 768 --num-layers 12"
+    main([*args.split(), "--json"])
+    values = json.loads(capsys.readouterr().out)
+    assert values["num_trainable_params"] == 534_696 == values["adapter"] + values["router"] + values["norm"]
+
+
+def test_params_solves_a_budget(capsys):
+    main(["params", "soft_moa", "--num-experts", "2", "--slots-per-expert", "14", "--budget", "903456", "--json"])
+    assert json.loads(capsys.readouterr().out) | {} == {
+        "bottleneck_dim": 16,
+        "adapter": 608_640,
+        "router": 258_048,
+        "norm": 18_432,
+        "head": 0,
+        "paper": 885_120,
+        "num_trainable_params": 885_120,
+    }
+
+
+def test_frontier_prints_table_and_json(tmp_path, capsys):
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events(journals.every_state()))
+    main(["frontier", str(run_dir)])
+    assert "frontier.png" in capsys.readouterr().out
+    assert (run_dir / "frontier.png").stat().st_size > 1000
+    main(["frontier", str(run_dir), "--json"])
+    assert json.loads(capsys.readouterr().out)["points"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+def _add_bad_clip(tones, tmp_path):
+    folder = write_tones(tmp_path)
+    (folder / "train-low-0.wav").write_bytes(b"this is no sound")
+    return folder
+
+
+def _without_label_column(tones, tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,split\na.wav,train\n")
+    return tmp_path
+
+
+def _class_missing_from_train(tones, tmp_path):
+    text = (write_tones(tmp_path) / "manifest.csv").read_text()
+    kept = [line for line in text.splitlines() if not line.startswith("train-high")]
+    (tmp_path / "manifest.csv").write_text("\n".join(kept))
+    return tmp_path
+
+
+def _silent_clip(tones, tmp_path):
+    folder = write_tones(tmp_path)
+    soundfile.write(folder / "val-low-1.wav", torch.zeros(16_000).numpy(), 16_000)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "words"),
+    [
+        (None, "--data.name csv --data.root /no/such/folder", ["/no/such/folder", "data.root"]),
+        (None, "--data.name esc50 --data.root /no/such/folder", ["/no/such/folder", "ESC-50"]),
+        (None, "--data.name csv", ["data.root is not set"]),
+        (_without_label_column, "", ["no column label"]),
+        (_add_bad_clip, "", ["1 of 36 clips", "train-low-0.wav", "--skip-bad-clips"]),
+        (_silent_clip, "", ["val-low-1.wav", "zero"]),
+        (_class_missing_from_train, "", ["high", "train"]),
+        (lambda tones, _: tones, "--data.seconds 0.01", ["data.seconds=0.01"]),
+        (lambda tones, _: tones, "--data.seconds 0.1", ["shorter than one patch", "--seconds"]),
+        (lambda tones, _: tones, "--method.num-experts 0", ["method.num_experts=0", "at least 1"]),
+        (lambda tones, _: tones, "--method.slots-per-expert -1", ["method.slots_per_expert=-1"]),
+        (lambda tones, _: tones, "--method.bottleneck-dim 0", ["method.bottleneck_dim=0"]),
+        (lambda tones, _: tones, "--method.layers 7", ["method.layers=[7]", "0 to 2"]),
+        (lambda tones, _: tones, "--backbone.name /no/such/backbone", ["/no/such/backbone", "does not exist"]),
+        (lambda tones, _: tones, "--config /no/such/config.yaml", ["/no/such/config.yaml does not exist"]),
+        (lambda tones, _: tones, "--optim.epochs 0", ["optim.epochs=0", "at least 1"]),
+    ],
+)
+def test_wrong_input_to_train_is_one_line(make, args, words, tones, tiny_folder, tmp_path, capsys):
+    command = ["train", "--backbone.name", tiny_folder, "--optim.epochs", "1"]
+    if make is not None:
+        command += ["--data.name", "csv", "--data.root", str(make(tones, tmp_path))]
+    with pytest.raises(SystemExit) as caught:
+        main([*command, *args.split()])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    for word in words:
+        assert word in error
+
+
+def test_a_bad_clip_can_be_left_out(tones, tiny_folder, tmp_path, capsys):
+    folder = _add_bad_clip(tones, tmp_path / "sounds") if (tmp_path / "sounds").mkdir() is None else None
+    main(
+        ["train", "--backbone.name", tiny_folder, "--optim.epochs", "1", "--data.name", "csv"]
+        + ["--data.root", str(folder), "--data.skip-bad-clips"]
+    )
+    assert "1 unreadable clip left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("frontier /no/such/run", ["/no/such/run", "--out"]),
+        ("export /no/such/run --out /tmp/x", ["/no/such/run"]),
+        ("track /no/such/run", ["/no/such/run"]),
+        ("predict /no/such/bundle a.wav", ["/no/such/bundle", "astmoa export"]),
+        ("params soft_moa --num-experts 0", ["method.num_experts=0"]),
+        ("params soft_moa --num-experts 24 --budget 1000", ["no bottleneck fits", "budget is 1,000"]),
+        ("params soft_moa --hidden-size 0", ["hidden_size=0"]),
+        ("params bottleneck --num-experts 3", ["method.num_experts=3"]),
+    ],
+)
+def test_wrong_input_to_the_others_is_one_line(args, words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(args.split())
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    for word in words:
+        assert word in error
+
+
+@pytest.mark.parametrize("args", [[], *[[c] for c in ("train", "params", "frontier", "export", "predict", "track")]])
+def test_help_teaches(args):
+    out = subprocess.run(
+        [sys.executable, "-m", "astmoa.cli", *args, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert "usage" in out
+    assert len(out.splitlines()) > 5
