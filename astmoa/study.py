@@ -122,9 +122,8 @@ def run_study(study: str, options: StudyOptions, points: Callable[[Any, Backbone
     template = options.template()
     backbone = load_backbone(options.backbone)
     methods = points(options, backbone.shape)
-    console.print(
-        f"[bold]{study}[/]: {len(methods)} points x {len(options.seed_range()) * len(options.folds)} replicates in {out}"
-    )
+    replicates = len(options.seed_range()) * len(options.folds)
+    console.print(f"[bold]{study}[/]: {len(methods)} points x {replicates} replicates in {out}")
     inputs = open_inputs(template.data, options.folds, grey_padding="padding" in template.faithful)
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips are left out (see bad_clips in the journal)")

@@ -31,7 +31,7 @@ def cells(markdown):
 def test_markdown(sweep):
     text = markdown_table(sweep)
     head, rule, *rows = cells(text)
-    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "CPU-s/trial", ""]
+    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "CPU-s", ""]
     assert set(rule) <= {"---", "---:"}
     assert rows == [
         ["1/1", "2", "9,500", "10,000", "65.0 ± 7.1", "60.0 ± 7.1", "2", "4.0", "front, best"],

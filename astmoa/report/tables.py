@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -81,11 +82,19 @@ def rich_table(sweep: SweepRecord) -> RenderableType:
     """The table for a terminal, its caption below it, then the failed trials."""
     facts = summary(sweep)
     table = Table(
-        title=Text(facts["study"]), caption=Text(_caption(facts)), caption_justify="left", title_justify="left"
+        title=Text(facts["study"]),
+        caption=Text(_caption(facts)),
+        caption_justify="left",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     columns, rows = _cells(facts)
-    for name, is_number in columns:
-        table.add_column(Text(name), justify="right" if is_number else "left", no_wrap=is_number)
+    for (name, is_number), cells in zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True):
+        # Headers break between words, cells never: in 80 columns a table is narrow, not cut.
+        words = (word for text in cells for word in ([text] if is_number else text.split()))
+        width = max((len(word) for word in (*words, *name.split())), default=1)
+        table.add_column(Text(name), justify="right" if is_number else "left", min_width=width)
     for row, point in zip(rows, facts["points"], strict=True):
         table.add_row(*map(Text, row), style="bold" if "best" in point["marks"] else None)
     return Group(table, *(Text(f"failed: {line}", style="red") for line in _failures(facts)))
@@ -146,7 +155,7 @@ def _cells(facts: dict[str, Any]) -> tuple[list[tuple[str, bool]], list[list[str
     columns = [("N/p" if _named_n_p(point["label"] for point in facts["points"]) else "point", False)]
     columns += [(_short(key), False) for key in facts["varying"]]
     columns += [("bottleneck", True), ("params", True), ("with head", True), ("val acc %", True), ("test acc %", True)]
-    columns += [(facts["replicates"], True), (f"{facts['device']}-s/trial", True), ("", False)]
+    columns += [(facts["replicates"], True), (f"{facts['device']}-s", True), ("", False)]
     rows = []
     for point in facts["points"]:
         done, trials, seconds = point["num_completed"], point["num_trials"], point["device_seconds"]
@@ -177,7 +186,7 @@ def _caption(facts: dict[str, Any]) -> str:
         parts += [f"{facts['bad_clips']} unreadable clips left out"]
     parts += [
         f"mean ± sample standard deviation over {facts['replicates']}",
-        "params: adapter + router + norm, as in the paper",
+        "params: adapter + router + norm, as in the paper; seconds: device-seconds of one trial",
     ]
     return "; ".join(parts) + "."
 

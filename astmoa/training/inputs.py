@@ -53,7 +53,7 @@ def open_inputs(
     )
     splits = {fold: data.splits(fold, leave_out=features.bad) for fold in (tuple(folds) or (config.fold,))}
     return Inputs(
-        features=features.array,
+        features=np.asarray(features.array),  # a memory map's own type would be pickled whole, once per worker
         labels=np.array([clip.label for clip in data.clips], dtype=np.int64),
         splits=splits,
         label_names=data.labels,

@@ -1,0 +1,172 @@
+"""A study as a user runs it: the script, real Ray, real MLflow, real files; then all that reads its run folder."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from astmoa.cli import main
+from astmoa.records import load_sweep
+from astmoa.tracking import default_uri
+from tests.test_export import write_tones
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(name, *args, **environment):
+    command = [sys.executable, str(ROOT / "sweeps" / f"{name}.py"), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    folder = write_tones(tmp_path_factory.mktemp("tones"))
+    (folder / "train-low-0.wav").write_bytes(b"this is no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(sounds, tmp_path_factory):
+    """Six points, one seed, two epochs, on a csv data set with one bad clip and the built-in backbone."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 2, "--seeds", 1, "--batch-size", 6]
+    options += ["--skip-bad-clips", "--out", out]
+    return script("n_vs_p", *options), out, options
+
+
+def test_it_ends_with_the_table_and_says_where_everything_is(done):
+    result, out, _ = done
+    assert result.returncode == 0, result.stderr
+    for pair in ("2/14", "4/6", "6/4", "8/3", "12/2", "24/1"):
+        assert pair in result.stdout
+    for path in ("frontier.png", "journal.jsonl", "best"):
+        assert str(out / path) in result.stdout
+        assert (out / path).exists()
+    assert "mlflow ui" in result.stdout
+    assert str(out.parent / "mlflow.db") in result.stdout
+    assert "1 unreadable clip" in result.stderr
+    assert (out / "table.md").read_text().count("\n| ") >= 7
+
+
+def test_it_is_quiet(done):
+    """One progress display and no library's chatter."""
+    result, _, _ = done
+    for noise in ("WARNING", "Warning", "INFO", "(TrialWorker", "alembic", "deprecated"):
+        assert noise not in result.stderr + result.stdout
+    assert len(result.stderr.splitlines()) < 40
+
+
+def test_budgets_and_journal_agree(done):
+    _, out, _ = done
+    sweep = load_sweep(out)
+    assert sweep.states["completed"] == 6
+    budget = max(point.paper_params for point in sweep.points())
+    for point in sweep.points():
+        n = point.config["method"]["num_experts"]
+        another_unit_of_bottleneck = 6 * n * (2 * 192 + 1)  # 6 layers, 192 wide
+        assert budget - another_unit_of_bottleneck < point.paper_params <= budget
+    assert list(sweep.header["data"]["bad_clips"]) == ["train-low-0.wav"]
+
+
+def test_mlflow_has_the_sweep_and_its_trials(done):
+    from mlflow import MlflowClient
+
+    _, out, _ = done
+    client = MlflowClient(tracking_uri=default_uri(out))
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = client.search_runs(experiments)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(children) == 6
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} >= {
+        "frontier.png",
+        "journal.jsonl",
+        "table.md",
+    }
+    trials = {trial.trial_id: trial for trial in load_sweep(out).trials}
+    for run in children:
+        trial = trials[run.data.tags["astmoa.trial_id"]]
+        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert [(m.step, m.value) for m in history] == [(e["epoch"], e["val_accuracy"]) for e in trial.epochs]
+        assert run.data.metrics["test_accuracy"] == trial.test_accuracy
+        assert run.data.params["method.num_experts"] == str(trial.config["method"]["num_experts"])
+
+
+def test_the_same_command_again_runs_nothing_twice(done):
+    _, out, options = done
+    before = (out / "journal.jsonl").read_bytes()
+    again = script("n_vs_p", *options)
+    assert again.returncode == 0, again.stderr
+    assert "nothing left to run" in again.stderr
+    assert (out / "journal.jsonl").read_bytes() == before
+    other = script("n_vs_p", *options, "--lr", "0.1")
+    assert other.returncode == 2
+    assert other.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "optim.lr 0.005 there, 0.1 now" in other.stderr
+
+
+def test_the_run_folder_is_read_by_the_command_line(done, sounds, tmp_path, capsys):
+    _, out, _ = done
+    main(["frontier", str(out), "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["points"]) == 6
+    main(["export", str(out), "--pick", "smallest", "--out", str(tmp_path / "bundle")])
+    capsys.readouterr()
+    clip = str(sounds / "test-high-0.wav")
+    main(["predict", str(tmp_path / "bundle"), clip, "--json"])
+    predictions = json.loads(capsys.readouterr().out)["predictions"]
+    assert {p["label"] for p in predictions} == {"low", "middle", "high"}
+    assert sum(p["probability"] for p in predictions) == pytest.approx(1, abs=1e-5)
+    other = f"sqlite:///{tmp_path / 'later.db'}"
+    main(["track", str(out), "--tracking-uri", other])
+    assert "mlflow ui" in capsys.readouterr().out
+
+
+def test_a_tracker_that_is_down_does_not_stop_the_sweep(sounds, tmp_path):
+    options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
+    options += ["--skip-bad-clips", "--seeds", 1, "--num-points", 2, "--out", tmp_path / "run"]
+    result = script("random_search", *options, "--tracking-uri", "http://127.0.0.1:9")
+    assert result.returncode == 0, result.stderr
+    assert load_sweep(tmp_path / "run").states["completed"] == 2
+    assert f"astmoa track {tmp_path / 'run'}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--data", "esc50"], ["data.root is not set", "--data-root"]),
+        (["--data", "csv", "--data-root", "/no/such/folder"], ["/no/such/folder"]),
+        (["--budget", "100"], ["no bottleneck fits", "budget is 100"]),
+        (["--seeds", "0"], ["--seeds 0", "at least 1"]),
+        (["--backbone", "/no/such/folder"], ["/no/such/folder", "does not exist"]),
+        (["--faithful", "everything"], ["faithful", "positions"]),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_starts(args, words, tmp_path):
+    result = script("n_vs_p", *args, "--out", tmp_path / "run")
+    assert result.returncode == 2
+    error = result.stderr.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    for word in words:
+        assert word in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_esc50_in_its_official_layout(shared_data, tmp_path):
+    """Real clips, two folds: the data path of the command in the README. Half a second of some is silence."""
+    options = ["--data", "esc50", "--data-root", shared_data / "esc50", "--seconds", 0.5, "--epochs", 1, "--seeds", 1]
+    result = script(
+        "random_search", *options, "--num-points", 1, "--folds", 2, 5, "--skip-bad-clips", "--out", tmp_path / "run"
+    )
+    assert result.returncode == 0, result.stderr
+    sweep = load_sweep(tmp_path / "run")
+    assert {trial.fold for trial in sweep.trials} == {2, 5}
+    for sizes in sweep.header["data"]["splits"].values():
+        assert sum(sizes.values()) + len(sweep.header["data"]["bad_clips"]) == 1000
+        assert all(190 <= sizes[split] <= 200 for split in ("val", "test"))

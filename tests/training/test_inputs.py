@@ -1,0 +1,34 @@
+import pickle
+
+import numpy as np
+import torch
+
+from astmoa.config import DataConfig
+from astmoa.training.inputs import DeviceData, open_inputs
+
+
+def test_the_features_travel_as_one_buffer_without_a_copy():
+    """What Ray does: out-of-band buffers go into shared memory; anything in-band is copied into every worker."""
+    inputs = open_inputs(DataConfig(), progress=False)
+    buffers = []
+    in_band = pickle.dumps(inputs, protocol=5, buffer_callback=buffers.append)
+    assert len(in_band) < 10_000
+    again = pickle.loads(in_band, buffers=buffers)
+    assert again.features.__array_interface__["data"] == inputs.features.__array_interface__["data"]
+    assert np.shares_memory(DeviceData(again, torch.device("cpu")).features.numpy(), inputs.features)
+
+
+def test_the_builtin_set_is_split_by_speaker_and_has_all_classes_everywhere():
+    inputs = open_inputs(DataConfig(), progress=False)
+    splits = inputs.splits[1]
+    for clips in (splits.train, splits.val, splits.test):
+        assert set(inputs.labels[clips]) == set(range(len(inputs.label_names)))
+    assert len(set(splits.train) | set(splits.val) | set(splits.test)) == len(inputs.labels)
+
+
+def test_batches_are_float32_on_the_device(tiny_inputs):
+    data = DeviceData(tiny_inputs, torch.device("cpu"))
+    features, labels = data.batch(torch.tensor([3, 1]))
+    assert features.dtype == torch.float32
+    np.testing.assert_array_equal(features.numpy(), tiny_inputs.features[[3, 1]].astype(np.float32))
+    assert labels.tolist() == tiny_inputs.labels[[3, 1]].tolist()
