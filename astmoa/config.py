@@ -48,17 +48,18 @@ class DataConfig:
     """Which sounds, and which part of them is held out."""
 
     name: Literal["builtin", "esc50", "csv"] = "builtin"
-    """builtin: intents made here from a seed. esc50: ESC-50's official layout. csv: a manifest.csv with the columns
-    path,label and split (train, val, test) or fold; optional group (a speaker, a source) that is kept on one side of
-    every split."""
+    """builtin: intents made here from a seed.
+    esc50: ESC-50's official layout.
+    csv: a manifest.csv with the columns path,label and split (train, val, test) or fold.
+    An optional column group (a speaker, a source) is kept on one side of every split."""
     root: str | None = None
     """Folder of the data set (for csv also the manifest itself). Not needed for builtin."""
     fold: int = 1
-    """Test fold of a cross-validated set; the next one validates, the others train. Ignored where the data name their
-    splits."""
+    """Test fold of a cross-validated set; the next one validates, the others train.
+    Ignored where the data name their splits."""
     seconds: float | None = None
-    """Clip length: longer clips are cut, shorter ones padded. Default: ESC-50 5 s; otherwise the longest clip, 10 s at
-    most."""
+    """Clip length: longer clips are cut, shorter ones padded.
+    Default: ESC-50 5 s; otherwise the longest clip, 10 s at most."""
     skip_bad_clips: bool = False
     """Leave unreadable clips out, list and count them, instead of stopping at the first look."""
 
@@ -73,8 +74,8 @@ class BackboneConfig:
     """Which frozen Audio Spectrogram Transformer."""
 
     name: str = "builtin"
-    """builtin (small, shipped with the package), a Hugging Face id such as MIT/ast-finetuned-audioset-10-10-0.4593, or
-    a folder written by save_pretrained."""
+    """builtin: small, shipped with the package.
+    Otherwise a Hugging Face id, such as MIT/ast-finetuned-audioset-10-10-0.4593, or a save_pretrained folder."""
 
     def __post_init__(self) -> None:
         _require(bool(self.name), "backbone.name", self.name, "builtin, a Hugging Face id or a folder")
@@ -85,8 +86,9 @@ class MethodConfig:
     """What is trained, and where it sits."""
 
     name: Literal["linear", "bottleneck", "soft_moa", "dense_moa"] = "soft_moa"
-    """linear: the head alone. bottleneck: one adapter per place. soft_moa, dense_moa: a mixture of adapters per
-    place."""
+    """linear: the head alone.
+    bottleneck: one adapter per place.
+    soft_moa, dense_moa: a mixture of adapters per place."""
     num_experts: int = 1
     """Experts (adapters) per layer, the paper's N; `both` splits them evenly between the two places."""
     slots_per_expert: int = 1
@@ -170,8 +172,7 @@ class TrialConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     seed: int = 0
     faithful: tuple[str, ...] = ()
-    """Reproduce the authors' published code where it departs from the paper: positions, padding, weight_decay, or
-    all."""
+    """Do as the authors' published code where it departs from the paper: positions, padding, weight_decay, or all."""
 
     def __post_init__(self) -> None:
         _require(type(self.seed) is int and self.seed >= 0, "seed", self.seed, "give a whole number of at least 0")
@@ -207,7 +208,7 @@ class TrialConfig:
 
 # The papers' training settings where the data are theirs (paper: 50 epochs of 32 for ESC-50, SpecAugment 24/80).
 RECIPES: dict[str, dict[str, Any]] = {
-    "builtin": {"epochs": 10, "batch_size": 16, "freq_mask": 0, "time_mask": 0},
+    "builtin": {"epochs": 6, "batch_size": 16, "freq_mask": 0, "time_mask": 0},
     "esc50": {"epochs": 50, "batch_size": 32, "freq_mask": 24, "time_mask": 80},
     "csv": {"epochs": 20, "batch_size": 32, "freq_mask": 0, "time_mask": 0},
 }

@@ -33,22 +33,24 @@ class StudyOptions:
     """What all studies share."""
 
     data: Literal["builtin", "esc50", "csv"] = "builtin"
-    """Data set: builtin (synthetic, nothing to download), esc50 (official layout), csv (your own manifest.csv with
-    path,label and split or fold)."""
+    """builtin: synthetic, nothing to download.
+    esc50: its official layout.
+    csv: your own manifest.csv with path,label and split or fold."""
     data_root: str | None = None
     """Folder of the data set; for csv also the manifest itself."""
     backbone: str = "builtin"
-    """builtin (small), a Hugging Face id such as MIT/ast-finetuned-audioset-10-10-0.4593, or a save_pretrained
-    folder."""
+    """builtin: small, shipped with the package.
+    Otherwise a Hugging Face id, such as MIT/ast-finetuned-audioset-10-10-0.4593, or a save_pretrained folder."""
     out: Path | None = None
-    """Run folder: journal, checkpoints, table, picture, best bundle. Default: runs/STUDY-DATA-TIME. The same folder
-    again goes on where it was interrupted, and runs nothing twice."""
+    """Run folder: journal, checkpoints, table, picture, best bundle.
+    Default: runs/STUDY-DATA-TIME.
+    The same folder again goes on where it was interrupted, and runs nothing twice."""
     seeds: int = 2
     """Replicates of every configuration, with seeds 0, 1, ..."""
     folds: tuple[int, ...] = (1,)
     """Test folds of a cross-validated set (the next fold validates); each is one more replicate."""
     epochs: int | None = None
-    """Default: the data set's recipe (builtin 10, esc50 50, csv 20)."""
+    """Default: the data set's recipe (builtin 6, esc50 50, csv 20)."""
     batch_size: int | None = None
     """Default: the data set's recipe."""
     lr: float | None = None
@@ -66,8 +68,7 @@ class StudyOptions:
     skip_bad_clips: bool = False
     """Leave unreadable clips out, and count them in the report, instead of stopping."""
     faithful: tuple[str, ...] = ()
-    """Reproduce the authors' published code where it departs from the paper: positions, padding, weight_decay, or
-    all."""
+    """Do as the authors' published code where it departs from the paper: positions, padding, weight_decay, or all."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -170,8 +171,8 @@ def sweep_header(
 
 
 def finish(out: Path) -> None:
-    """Write table, picture and best bundle, from the journal alone. A sweep without a completed trial gets what there
-    is."""
+    """Write table, picture and best bundle, from the journal alone.
+    A sweep without a completed trial gets what there is."""
     from astmoa.export import export
     from astmoa.records import load_sweep
     from astmoa.report.pictures import frontier_picture

@@ -4,8 +4,13 @@ Every pair (experts N, slots per expert p) spends the same budget: the bottlenec
 Fluent Speech Commands at about 900 K parameters, finds many experts with few slots ahead: 78.5 % at 2/14, 83.2 % at
 12/2, 82.9 % at 24/1.
 
-    python sweeps/n_vs_p.py                                            built-in data and backbone, minutes on 2 CPU
-    cores python sweeps/n_vs_p.py --data esc50 --data-root ESC-50 --backbone MIT/ast-finetuned-audioset-10-10-0.4593
+Built-in data and backbone (minutes on 2 CPU cores), your own sounds, and the paper's backbone on ESC-50:
+
+    python sweeps/n_vs_p.py
+
+    python sweeps/n_vs_p.py --data csv --data-root my_sounds
+
+    python sweeps/n_vs_p.py --data esc50 --data-root ESC-50 --backbone MIT/ast-finetuned-audioset-10-10-0.4593
 """
 
 from dataclasses import dataclass
@@ -21,8 +26,8 @@ PAIRS = ((2, 14), (4, 6), (6, 4), (8, 3), (12, 2), (24, 1))  # Table 3
 @dataclass(frozen=True)
 class Options(StudyOptions):
     budget: int | None = None
-    """Trainable parameters without the head, as the paper counts. Default: what 24 experts of one slot need with a
-    bottleneck of 1 (903,456 in the paper's backbone)."""
+    """Trainable parameters without the head, as the paper counts.
+    Default: what 24 experts of one slot need with a bottleneck of 1 (903,456 in the paper's backbone)."""
 
 
 def points(options: Options, shape: BackboneShape) -> Points:

@@ -4,6 +4,7 @@ Draws different configurations of the single adapter, Dense-MoA and Soft-MoA: ex
 Random search is the baseline that every other way to propose must beat (Bergstra and Bengio, 2012).
 
     python sweeps/random_search.py --num-points 20
+
     python sweeps/random_search.py --data csv --data-root my_sounds --max-params 300000
 """
 

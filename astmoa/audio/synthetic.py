@@ -32,13 +32,13 @@ FORMANT_SCALE = (0.84, 1.19)  # a long and a short vocal tract
 BREATH = (0.01, 0.12)  # noise in a voiced sound, against its voice
 TEMPO = (0.85, 1.15)  # a speaker's; every word varies by WORD_TEMPO on top
 WORD_TEMPO = 0.15
-FORMANT_JITTER = 0.05  # standard deviation, per sound and resonance
+FORMANT_JITTER = 0.07  # standard deviation, per sound and resonance
 LEAD_SECONDS = (0.0, 0.14)  # silence before the first word
 GAP_SECONDS = (0.01, 0.09)  # between the words
 LOUDNESS_DB = (-26.0, -4.0)  # of the clip's peak
 WORD_LOUDNESS_DB = 4.0  # one word against the other, up to
-NOISE_DB = (-38.0, -14.0)  # of the background against the speech, root mean square
-VERSION = "builtin 1"
+NOISE_DB = (-30.0, -6.0)  # of the background against the speech, root mean square
+VERSION = "builtin 2"
 
 
 class Sound(NamedTuple):
@@ -79,6 +79,7 @@ WORDS: dict[str, tuple[Sound, ...]] = {
     "taso": (*_stop(_T), _vowel(_A), _hiss(_S), _vowel(_O)),
     "kela": (*_stop(_K), _vowel(_E), _murmur(_L), _vowel(_A)),
     "shonu": (_hiss(_SH), _vowel(_O), _murmur(_N), _vowel(_U)),
+    "sota": (_hiss(_S), _vowel(_O), *_stop(_T), _vowel(_A)),  # taso's sounds in another order
 }
 PAIRS = tuple(itertools.permutations(WORDS, 2))
 LABELS = tuple(" ".join(pair) for pair in PAIRS)
