@@ -114,6 +114,7 @@ def main(
 
 def run_study(study: str, options: StudyOptions, points: Callable[[Any, BackboneShape], Points]) -> Path:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
+    from astmoa.records import load_sweep
     from astmoa.sweep.proposals import replicate  # ray is imported when a sweep runs, not by `astmoa --help`
     from astmoa.sweep.run import run_sweep
     from astmoa.tracking import LiveMirror, default_uri, redact
@@ -138,6 +139,13 @@ def run_study(study: str, options: StudyOptions, points: Callable[[Any, Backbone
         finish(out)
     console.print(f"Ended: {reason}.", highlight=False)
     show(out, uri, tracking_error=mirror.error)
+    if reason == "interrupted":
+        again = [redact(argument) for argument in sys.argv] + ([] if options.out else ["--out", str(out)])
+        console.print(f"Go on with: {shlex.join(['python', *again])}", highlight=False, soft_wrap=True, markup=False)
+    sweep = load_sweep(out)
+    if not sweep.states["completed"] and sweep.states["failed"]:
+        first = next(trial.error for trial in sweep.trials if trial.error)
+        raise RunError(f"no trial completed; the first failed with: {first}")
     return out
 
 

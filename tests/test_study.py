@@ -170,3 +170,13 @@ def test_esc50_in_its_official_layout(shared_data, tmp_path):
     for sizes in sweep.header["data"]["splits"].values():
         assert sum(sizes.values()) + len(sweep.header["data"]["bad_clips"]) == 1000
         assert all(190 <= sizes[split] <= 200 for split in ("val", "test"))
+
+
+def test_a_sweep_whose_trials_all_fail_says_why(sounds, tmp_path):
+    options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6, "--lr", 1e30]
+    options += ["--skip-bad-clips", "--seeds", 1, "--num-points", 2, "--out", tmp_path / "run"]
+    result = script("random_search", *options)
+    assert result.returncode == 2
+    assert "error: no trial completed; the first failed with:" in result.stderr.splitlines()[-1]
+    assert "lower optim.lr" in result.stderr.splitlines()[-1]
+    assert load_sweep(tmp_path / "run").states["failed"] == 2

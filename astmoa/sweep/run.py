@@ -6,6 +6,7 @@ loggers, restore and checkpoints are not used: its restore runs trials twice und
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -107,10 +108,8 @@ def run_sweep(
     packed = backbone.pack()
     shared = inputs.features.nbytes + sum(array.nbytes for array in packed.state.values())
     start_ray(shared)
-    journal = Journal(run_dir)
     try:
         resources = plan_resources(trials_at_once, gpus_per_trial)
-        journal.append("resume" if begun else "sweep", **header)
         setup = WorkerSetup(
             inputs=inputs,
             backbone=packed,
@@ -118,18 +117,22 @@ def run_sweep(
             cpu_threads=max(1, int(resources.cpus)),
             device_share=resources.gpus or resources.cpus,
         )
-        with Display(len(proposals), sum(p.config.optim.epochs for p in proposals)) as display:
-            display.done_epochs = sum(p.config.optim.epochs for p in proposals if p.trial_id in finished)
+        journal = Journal(run_dir)
+        journal.append("resume" if begun else "sweep", **header)
+        with contextlib.closing(journal), Display(len(proposals), sum(map(_epochs, proposals))) as display:
+            display.done_epochs = sum(_epochs(p) for p in proposals if p.trial_id in finished)
             display.states["completed"] = len(finished)
             device = "gpu" if resources.gpus else "cpu"
             callback = _JournalCallback(journal, todo, known_epochs, backbone, len(inputs.label_names), device, display)
-            interrupted = _tune(todo, setup, resources, callback)
-        reason = "interrupted" if interrupted else "every trial ended"
-        journal.append("sweep_end", reason=reason, seconds=time.time() - start)
+            reason = "interrupted" if _tune(todo, setup, resources, callback) else "every trial ended"
+            journal.append("sweep_end", reason=reason, seconds=time.time() - start)
         return reason
     finally:
-        journal.close()
         ray.shutdown()
+
+
+def _epochs(proposal: Proposal) -> int:
+    return proposal.config.optim.epochs
 
 
 def _tune(todo: Sequence[Proposal], setup: WorkerSetup, resources: Resources, callback: _JournalCallback) -> bool:
@@ -257,7 +260,7 @@ class _JournalCallback(tune.Callback):
     def _end(self, trial_id: str, end: dict[str, Any]) -> None:
         proposal = self._proposals.pop(trial_id)
         self._journal.append("end", trial_id=trial_id, **end)
-        self._display.ended(trial_id, end["state"], proposal.config.optim.epochs - self._known_epochs.get(trial_id, 0))
+        self._display.ended(trial_id, end["state"], _epochs(proposal) - self._known_epochs.get(trial_id, 0))
 
 
 def _check_run_dir(

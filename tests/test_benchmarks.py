@@ -1,0 +1,111 @@
+"""The benchmarks run, say what they promise, and compare the same function. No timing is asserted."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import ASTConfig, ASTModel
+
+from astmoa.petl.moa import DenseMoA
+
+pytestmark = pytest.mark.slow
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def tiny_backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.manual_seed(0)
+    config = ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_length=98,
+        frequency_stride=16,
+        time_stride=16,
+    )
+    ASTModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def last_line(script: str, *arguments: str) -> dict:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    assert result["device"] in ("cpu", "cuda")
+    assert result["machine"]
+    assert set(result["met"]) == set(result["goals"])
+    return result
+
+
+def assert_ratios(result: dict, *keys: str) -> None:
+    for key in keys:
+        assert math.isfinite(result[key]), key
+        assert result[key] > 0, key
+
+
+def test_step_time_reports_every_variant_over_single():
+    sizes = ["--layers", "1", "--tokens", "26", "--batch", "1", "--hidden-size", "64", "--num-experts", "3"]
+    result = last_line("step_time.py", *sizes, "--rounds", "2", "--warm-up", "1", "--device", "cpu")
+    for name in ("dense_moa", "soft_moa", "plain_loop_dense_moa"):
+        assert_ratios(result, f"{name}_over_single", f"{name}_over_single_median")
+    assert set(result["met"]) == {"dense_moa_over_single", "soft_moa_over_single"}
+    assert set(result["milliseconds"]) == {"single", "dense_moa", "soft_moa", "plain_loop_dense_moa"}
+
+
+def test_warm_workers_gives_the_same_results_both_ways(tiny_backbone):
+    sizes = ["--trials", "3", "--repeats", "1", "--epochs", "1", "--train-clips", "8", "--val-clips", "4"]
+    result = last_line("warm_workers.py", *sizes, "--backbone", tiny_backbone)
+    keys = ("warm_over_cold", "warm_over_cold_first_start_to_end", "warm_over_cold_wall")
+    assert_ratios(result, *keys, "warm_trials_per_hour", "cold_trials_per_hour")
+    if result["device"] == "cpu":
+        assert result["same_results"] is True
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from Linux's /proc")
+def test_peak_memory_accounts_for_every_part(tiny_backbone):
+    sizes = [
+        "--clips",
+        "40",
+        "--batch",
+        "4",
+        "--epochs",
+        "1",
+        "--trials",
+        "4",
+        "--device",
+        "cpu",
+        "--allocator",
+        "system",
+    ]
+    result = last_line("peak_memory.py", "--backbone", tiny_backbone, *sizes)
+    assert_ratios(result, "peak_over_needed", "growth_over_50_trials", "peak_bytes")
+    assert result["needed"]["features"] == 40 * 98 * 128 * 2
+    assert all(size > 0 for size in result["needed"].values())
+    assert sum(result["needed"].values()) == result["needed_bytes"]
+    assert len(result["warm_peak_bytes"]) == 4
+
+
+@pytest.mark.parametrize(("num_experts", "bottleneck_dim"), [(1, 1), (14, 1), (3, 5)])
+def test_plain_loop_dense_moa_is_the_same_function(monkeypatch, num_experts, bottleneck_dim):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from step_time import PlainLoopDenseMoA
+
+    generator = torch.Generator().manual_seed(num_experts)
+    fused = DenseMoA(16, num_experts, bottleneck_dim, generator).double()
+    with torch.no_grad():
+        for parameter in fused.parameters():
+            parameter.normal_(generator=generator)
+    plain = PlainLoopDenseMoA.like(fused)
+    x = torch.randn(2, 7, 16, dtype=torch.float64, generator=generator)
+    expected = plain(x)
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(fused(x), expected, rtol=1e-10, atol=1e-12)
