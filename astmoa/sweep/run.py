@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -76,14 +77,24 @@ def start_ray(bytes_to_share: int) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():
         return
-    try:
-        ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **quiet)
-    except ConnectionError:
-        if "RAY_ADDRESS" in os.environ:
-            raise RunError(
-                f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: no Ray there; start it or unset the variable"
-            ) from None
-        ray.init(include_dashboard=False, object_store_memory=max(200_000_000, int(1.3 * bytes_to_share)), **quiet)
+    _check_ray_address()
+    # Not address="auto": it also finds the private Ray of another program on this machine, and dies with it.
+    own = {"include_dashboard": False, "object_store_memory": max(200_000_000, int(1.3 * bytes_to_share))}
+    with contextlib.suppress(ValueError):  # Ray's answer to a size for the store of a cluster that is there already
+        ray.init(**own, **quiet)
+        return
+    ray.init(**quiet)
+
+
+def _check_ray_address() -> None:
+    """Ray itself waits for minutes for a cluster that is not there."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "//" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError:
+            raise RunError(f"no Ray answers at RAY_ADDRESS={address}: start it, or unset the variable") from None
 
 
 def run_sweep(

@@ -203,3 +203,27 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
     epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
     assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
     assert {key: trial.end[key] for key in end} == end
+
+
+def test_a_dead_ray_address_is_said_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(RunError, match=r"no Ray answers at RAY_ADDRESS=127.0.0.1:9"):
+        run(tmp_path / "run", proposals())
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_sweeps_side_by_side_do_not_share_a_ray(tmp_path):
+    """The one that ends first must not take the other's workers with it."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    driver = DRIVER.replace("epochs=60", "epochs=int(sys.argv[2])")
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", driver, str(tmp_path / epochs), epochs],
+            cwd=root,
+            env=environment,
+            stdout=subprocess.PIPE,
+        )
+        for epochs in ("1", "20")
+    ]
+    assert [b"every trial ended" in process.communicate(timeout=240)[0] for process in started] == [True, True]
