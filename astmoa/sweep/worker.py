@@ -32,6 +32,8 @@ class WorkerSetup:
     inputs: Inputs
     backbone: PackedBackbone
     run_dir: str
+    device: str
+    """cuda or cpu: what the trial was given, not what the machine has."""
     cpu_threads: int
     device_share: float
     """GPUs, or CPUs where there is no GPU, that one trial holds: the factor from seconds to device-seconds."""
@@ -43,7 +45,7 @@ class TrialWorker(tune.Trainable):
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
         torch.set_num_threads(setup.cpu_threads)
         self._setup = setup
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(setup.device)
         self._backbone = setup.backbone.unpack(device)
         self._data = DeviceData(setup.inputs, device)
         self._trial: Trial | None = None
