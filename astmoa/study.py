@@ -55,6 +55,9 @@ class StudyOptions:
     """Default: the data set's recipe."""
     lr: float | None = None
     """Peak learning rate. Default: 5e-3 for adapters and mixtures, 1e-3 for the linear probe."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast on a GPU that has it, fp32 elsewhere.
+    bf16 also runs on CPUs, faster where they have instructions for it."""
     seconds: float | None = None
     """Clip length. Default: the data set's own."""
     quick: bool = False
@@ -85,7 +88,7 @@ class StudyOptions:
         config = TrialConfig(
             data=DataConfig(self.data, self.data_root, self.folds[0], self.seconds, self.skip_bad_clips),
             backbone=BackboneConfig(self.backbone),
-            optim=OptimConfig(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr),
+            optim=OptimConfig(self.epochs, self.batch_size, self.lr, precision=self.precision),
             faithful=self.faithful,
         )
         if self.quick and self.epochs is None:
