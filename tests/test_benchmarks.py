@@ -62,7 +62,7 @@ def test_step_time_reports_every_variant_over_single():
 
 
 def test_warm_workers_gives_the_same_results_both_ways(tiny_backbone):
-    sizes = ["--trials", "3", "--repeats", "1", "--epochs", "1", "--train-clips", "8", "--val-clips", "4"]
+    sizes = ["--trials", "2", "--repeats", "1", "--epochs", "1", "--train-clips", "8", "--val-clips", "4"]
     result = last_line("warm_workers.py", *sizes, "--backbone", tiny_backbone)
     keys = ("warm_over_cold", "warm_over_cold_first_start_to_end", "warm_over_cold_wall")
     assert_ratios(result, *keys, "warm_trials_per_hour", "cold_trials_per_hour")

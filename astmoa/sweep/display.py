@@ -32,6 +32,7 @@ class Display:
     def __enter__(self) -> Display:
         if self._live:
             self._live.start()
+        self._line(force=True)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -227,3 +227,17 @@ def test_two_sweeps_side_by_side_do_not_share_a_ray(tmp_path):
         for epochs in ("1", "20")
     ]
     assert [b"every trial ended" in process.communicate(timeout=240)[0] for process in started] == [True, True]
+
+
+def test_workers_get_the_allocator_that_does_not_fragment(tmp_path):
+    """Ray hands its jemalloc to workers when asked to; nothing would fail if an upgrade stopped that."""
+    import ray
+
+    from astmoa.sweep.cluster import start_ray
+
+    start_ray(0)
+    try:
+        maps = ray.get(ray.remote(lambda: Path("/proc/self/maps").read_text()).remote(), timeout=120)
+    finally:
+        ray.shutdown()
+    assert "jemalloc" in maps
