@@ -1,10 +1,14 @@
-"""Pretrain the built-in backbone (a 2.7 M parameter `transformers.ASTModel`) on synthetic sounds only.
+"""Pretrain the built-in backbone (a 2.8 M parameter `transformers.ASTModel`) on synthetic sounds only.
 
     python benchmarks/pretrain_backbone.py --work /tmp/pretrain
 
 Words spoken by espeak-ng (and flite, where installed) in many voices, and procedural sounds (rain, knocks, sirens,
 engines, barks, chirps, random presets of a small synthesiser), all made on the machine it runs on. The network names
 the word, the phonemes in it, or the kind of sound, from the mean of its output tokens. No recording is used.
+
+About 8 minutes to make the sounds and 53 to train on two busy CPU cores; a second call goes on from the last
+checkpoint. Linear probe (`linear_probe.py`) of the shipped weights: 87.1 % on spoken digits of new speakers (untrained
+network 29.7 %), 67.5 % on ESC-50's fold 5 (24.5 %; 200 clips).
 """
 
 from __future__ import annotations
@@ -203,7 +207,8 @@ class Trainer:
             spoken = pooled[n:]
             out["words"] = F.cross_entropy(self.heads["words"](spoken), targets["words"], label_smoothing=0.1)
             present = self.phonemes[targets["words"]]
-            out["phonemes"] = 20 * F.binary_cross_entropy_with_logits(self.heads["phonemes"](spoken), present)
+            weight = 8 if self.step < self.args.ease_at else 20
+            out["phonemes"] = weight * F.binary_cross_entropy_with_logits(self.heads["phonemes"](spoken), present)
         return out
 
     def train(self) -> None:
@@ -260,13 +265,14 @@ package on synthetic sounds only: no recording of anybody or anything was used.
   clips take a contiguous window of the position table, best the centre one: most training clips had 0.7 to 1.4 s, and
   half of the batches were heard there; a tenth of the batches had 2.5 to 5 s.
 - **Trained on**: {words} spoken words ({word_clips:,} clips; {espeak}, {variants} voice variants, {accents} accents
-  {flite}; no digits nor their homophones) and {sounds} kinds of procedural sound ({sound_clips:,} clips: rain, knocks, sirens,
+  {flite};
+  no digits nor their homophones) and {sounds} kinds of procedural sound ({sound_clips:,} clips: rain, knocks, sirens,
   engines, barks, chirps, and random presets of a small synthesiser), heard through random distance, microphone, noise,
   speed and resonator length.
 - **Task**: name the word, the phonemes in it, or the kind of sound, from the mean of the output tokens.
 - **Made by** `{command}`:
   {steps:,} steps, {clips:,} clips seen, {minutes:.0f} minutes of training on a {machine}.
-  The weights are those of the last step; no step was chosen by a test score.
+  The weights are those of the last step; no step was chosen by a test score (the FSDD probe was logged on the way).
 
 Linear probe (`benchmarks/linear_probe.py`: frozen network, mean of the output tokens, logistic regression), test accuracy:
 
@@ -274,8 +280,8 @@ Linear probe (`benchmarks/linear_probe.py`: frozen network, mean of the output t
 | --- | --- | --- |
 {table}
 
-FSDD: 600 training clips of four speakers, 1,000 test clips of the two others. ESC-50: fold 5 against the other four, in a
-copy that has half of the clips (1,000). Neither set was used in pretraining.
+FSDD: 600 training clips of four speakers, 1,000 test clips of the two others. ESC-50: fold 5 (200 clips, so give or
+take 3 points) against the other four, in a copy that has half of the clips. Neither set was used in pretraining.
 
 The words were spoken by espeak-ng (GPL-3.0-or-later){flite_licence}; no part of either program is in the weights.
 """  # noqa: E501
@@ -326,7 +332,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=BUILTIN)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="only for the probes; may be absent")
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=3800)
     parser.add_argument("--words-at", type=int, default=600, help="first step that hears words as well as sounds")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
