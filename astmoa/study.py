@@ -166,7 +166,7 @@ def sweep_header(
         "command": shlex.join(["python", *argv]),
         "num_trials": num_trials,
         "data": {
-            "name": template.data.name,
+            "name": inputs.name,
             "fingerprint": inputs.fingerprint,
             "clips": len(inputs.labels),
             "splits": {str(fold): sizes for fold, sizes in splits.items()},

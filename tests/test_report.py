@@ -113,6 +113,24 @@ def test_terminal(sweep):
     assert "failed: t2 (2/1, seed 0, fold 1): loss is not finite in epoch 4" in text
 
 
+def test_a_terminal_of_80_columns_cuts_nothing():
+    """Of the widest usual table: the paper's six points, two seeds each."""
+    pairs = ((2, 14), (4, 6), (6, 4), (8, 3), (12, 2), (24, 1))
+    trials = [
+        Trial(f"{n}-{seed}", config(n, p, seed), 901_600 + n, 0.8 + seed / 10) for n, p in pairs for seed in (0, 1)
+    ]
+    sweep = sweep_record(sweep_events(trials))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(rich_table(sweep))
+    text = console.file.getvalue()
+    shown = text.split()
+    for row in cells(markdown_table(sweep))[2:8]:
+        for cell in row:
+            for word in cell.split():
+                assert word in shown
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
 def test_text_from_outside_is_shown_as_it_is():
     """Brackets are not markup, and a pipe does not end a cell."""
     trial = Trial("t[red]", config(), state="failed")

@@ -88,13 +88,13 @@ def rich_table(sweep: SweepRecord) -> RenderableType:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        show_edge=False,
+        pad_edge=False,
     )
-    columns, rows = _cells(facts)
-    for (name, is_number), cells in zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True):
-        # Headers break between words, cells never: in 80 columns a table is narrow, not cut.
-        words = (word for text in cells for word in ([text] if is_number else text.split()))
-        width = max((len(word) for word in (*words, *name.split())), default=1)
-        table.add_column(Text(name), justify="right" if is_number else "left", min_width=width)
+    columns, rows = _cells({**facts, "varying": [], "points": [{**p, "varying": {}} for p in facts["points"]]})
+    for name, is_number in columns:  # what varies is in the label; for 80 columns, numbers' headers break, cells never
+        header = Text(name.replace(" ", "\n") if is_number else name)
+        table.add_column(header, justify="right" if is_number else "left", no_wrap=is_number)
     for row, point in zip(rows, facts["points"], strict=True):
         table.add_row(*map(Text, row), style="bold" if "best" in point["marks"] else None)
     return Group(table, *(Text(f"failed: {line}", style="red") for line in _failures(facts)))

@@ -29,6 +29,7 @@ class Inputs:
     fingerprint: str
     seconds: float
     bad_clips: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def num_frames(self) -> int:
@@ -59,6 +60,7 @@ def open_inputs(
         label_names=data.labels,
         fingerprint=features.fingerprint,
         seconds=data.seconds,
+        name=data.name,
         bad_clips={data.clips[index].name: reason for index, reason in features.bad.items()},
     )
 
