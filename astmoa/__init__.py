@@ -1,1 +1,1 @@
-"""Sweeps over mixtures of adapters in a frozen Audio Spectrogram Transformer, on Ray Tune, Optuna and MLflow."""
+"""Sweeps over mixtures of adapters in a frozen Audio Spectrogram Transformer, on Ray Tune and MLflow."""

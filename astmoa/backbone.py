@@ -22,6 +22,7 @@ from torch import nn
 from transformers import ASTConfig, ASTModel
 from transformers import logging as transformers_logging
 
+from astmoa.audio.fbank import NUM_MEL_BINS
 from astmoa.errors import BackboneError
 
 
@@ -136,6 +137,10 @@ def load_backbone(name: str) -> Backbone:
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+    if model.config.num_mel_bins != NUM_MEL_BINS:
+        raise BackboneError(
+            f"backbone {name!r} reads {model.config.num_mel_bins} mel bands; astmoa makes {NUM_MEL_BINS}"
+        )
     missing = sorted(info["missing_keys"]) + sorted(map(str, info.get("mismatched_keys", ())))
     if missing:
         raise BackboneError(

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from astmoa.config import MethodConfig, TrialConfig, complete
-from astmoa.errors import AstmoaError, ConfigError
+from astmoa.errors import ConfigError, exit_in_one_line
 
 Positional = tyro.conf.Positional
 
@@ -87,7 +87,7 @@ class Frontier:
 
     run_dir: Positional[Path]
     json: bool = False
-    """Print points, front, knee and hypervolume as one JSON object."""
+    """Print points (marked front, knee, best) and hypervolume as one JSON object."""
     picture: Path | None = None
     """Where to write the picture. Default: RUN_DIR/frontier.png"""
 
@@ -178,13 +178,8 @@ COMMANDS = {
 def main(args: list[str] | None = None) -> None:
     """Entry point. A user's error ends it with one line and exit code 2."""
     args = sys.argv[1:] if args is None else args
-    try:
+    with exit_in_one_line("with --out, the same command goes on after its last epoch"):
         _parse(args).run()
-    except AstmoaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # `astmoa ... | head`
-        sys.stderr.close()
 
 
 def _parse(args: list[str]):
@@ -206,7 +201,7 @@ def _config_file(args: list[str]) -> TrialConfig:
         return TrialConfig.from_dict(yaml.safe_load(Path(path).read_text()))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: give a config.yaml, as in an exported bundle") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML file ({str(error).splitlines()[0]}): give a config.yaml") from None
 
 

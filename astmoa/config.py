@@ -67,6 +67,8 @@ class DataConfig:
         _require(self.name in ("builtin", "esc50", "csv"), "data.name", self.name, "one of builtin, esc50, csv")
         _at_least_one("data", self, "fold")
         _positive("data", self, "seconds")
+        longest = 600.0  # a picture of an hour is no input for this backbone, and gigabytes of padding for all others
+        _require(self.seconds is None or self.seconds <= longest, "data.seconds", self.seconds, f"at most {longest:g}")
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     for option in options:
         origin = typing.get_origin(option)
         if origin is tuple and isinstance(value, list | tuple):
-            return tuple(value)
+            item = typing.get_args(option)[0]
+            return tuple(_value(item, element, f"{key}[{index}]") for index, element in enumerate(value))
         if origin is Literal and value in typing.get_args(option):
             return value
         if option is float and type(value) in (int, float):
@@ -256,4 +259,13 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         else getattr(o, "__name__", str(o))
         for o in options
     )
-    raise ConfigError(f"{key}={value!r} is not possible: give {wanted}")
+    hint = "" if not isinstance(value, str) or not _is_number(value) else f", without quotes and as {float(value)!r}"
+    raise ConfigError(f"{key}={value!r} is not possible: give {wanted}{hint}")
+
+
+def _is_number(text: str) -> bool:
+    """Also what YAML takes for text, such as 5e-3."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,6 +1,10 @@
 """Our own exceptions. Each message is one line: what is wrong, where, and how to fix it. The command line prints it
 bare."""
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 
 class AstmoaError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -39,3 +43,23 @@ class TrackingError(AstmoaError):
 
 class NonFiniteLossError(AstmoaError):
     """Training diverged: the loss is not a finite number."""
+
+
+@contextlib.contextmanager
+def exit_in_one_line(interrupted: str) -> Iterator[None]:
+    """For entry points: a user's error, a path's, or Ctrl-C ends the program with one line instead of a traceback."""
+    try:
+        yield
+    except AstmoaError as error:
+        _exit(f"error: {error}", 2)
+    except BrokenPipeError:  # astmoa ... | head
+        sys.stderr.close()
+    except OSError as error:
+        _exit(f"error: {error.filename or ''}: {error.strerror or error}; check the path and your rights", 2)
+    except KeyboardInterrupt:
+        _exit(f"interrupted; {interrupted}", 130)
+
+
+def _exit(line: str, code: int) -> None:
+    print(line, file=sys.stderr)
+    sys.exit(code)

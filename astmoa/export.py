@@ -9,6 +9,7 @@ README.md              the commands
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from astmoa.backbone import load_backbone
 from astmoa.config import TrialConfig
 from astmoa.errors import BackboneError, RunError
 from astmoa.petl.graft import AdaptedClassifier
+from astmoa.provenance import program
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, load_sweep
 from astmoa.training.checkpoint import load_tensors
 
@@ -83,16 +85,28 @@ def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str
     temporary.mkdir(parents=True)
     try:
         shutil.copyfile(adapter, temporary / ADAPTER)
-        (temporary / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+        (temporary / "config.yaml").write_text(yaml.safe_dump(_anywhere(config).to_dict(), sort_keys=False))
         (temporary / "labels.json").write_text(json.dumps(list(labels), indent=1) + "\n")
         (temporary / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
         (temporary / "README.md").write_text(_readme(config, facts))
+        old = out.with_name(f".{out.name}.{os.getpid()}.old")
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)
         temporary.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _anywhere(config: TrialConfig) -> TrialConfig:
+    """The same trial with absolute paths: a bundle is used from other folders than the sweep was started in."""
+    data, backbone = config.data, config.backbone
+    if data.root is not None:
+        data = dataclasses.replace(data, root=str(Path(data.root).resolve()))
+    if Path(backbone.name).is_dir() and backbone.name != "builtin":
+        backbone = dataclasses.replace(backbone, name=str(Path(backbone.name).resolve()))
+    return dataclasses.replace(config, data=data, backbone=backbone)
 
 
 @dataclass(frozen=True)
@@ -111,9 +125,12 @@ class Predictor:
             self.config = TrialConfig.from_dict(yaml.safe_load((bundle / "config.yaml").read_text()))
             self.labels: list[str] = json.loads((bundle / "labels.json").read_text())
             self.facts: dict[str, Any] = json.loads((bundle / "bundle.json").read_text())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(f"{error.filename} is missing: give a folder that `astmoa export` wrote") from None
-        tensors, _ = load_tensors(bundle / ADAPTER)
+        except (ValueError, yaml.YAMLError) as error:
+            raise RunError(f"{bundle} is damaged ({str(error).splitlines()[0]}): export it again") from None
+        tensors, metadata = load_tensors(bundle / ADAPTER)
+        self.bf16 = metadata["bf16"]
         backbone = load_backbone(self.config.backbone.name)
         wanted = self.facts["backbone"]["fingerprint"]
         if backbone.fingerprint != wanted:
@@ -143,7 +160,9 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, clip: Path | str) -> torch.Tensor:
         """[classes] float32"""
-        return self.classifier(self.features(clip).to(self.device))[0].float().cpu()
+        features = self.features(clip).to(self.device)  # outside of autocast: the front end stays exact
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):  # as it was trained
+            return self.classifier(features)[0].float().cpu()
 
     def predict(self, clip: Path | str, top: int = 5) -> list[Prediction]:
         """The `top` labels with their probabilities, most probable first."""
@@ -159,6 +178,6 @@ def _readme(config: TrialConfig, facts: dict[str, Any]) -> str:
 Validation accuracy {facts["val_accuracy"]:.4f}, test accuracy {facts["test_accuracy"]:.4f} ({seeds});
 {facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {config.backbone.name}.
 
-    astmoa predict . clip.wav                  # labels with probabilities
-    astmoa train --config config.yaml          # train it again
+    {program("astmoa")} predict . clip.wav           # labels with probabilities
+    {program("astmoa")} train --config config.yaml   # train it again
 """

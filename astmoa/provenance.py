@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +22,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def program(name: str) -> str:
+    """How to call a program of this environment from here: by name, or with its path where that is another one."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() and shutil.which(name) != str(beside) else name
 
 
 def git_commit() -> str | None:

@@ -34,7 +34,6 @@ class TrialRecord:
     state: State  # running: not ended, also after a crash
     proposed: float
     started: float | None
-    worker: str | None
     device: str | None
     epochs: tuple[Event, ...]
     """One event per epoch, ascending. Where a resumed trial did an epoch again, its last account of it."""
@@ -228,7 +227,6 @@ def trial_record(events: Sequence[Event]) -> TrialRecord:
         state="running" if end is None else end["state"],
         proposed=proposal["time"],
         started=starts[0]["time"] if starts else None,
-        worker=starts[-1].get("worker") if starts else None,
         device=starts[-1].get("device") if starts else None,
         epochs=tuple(epochs.values()),
         end=end,

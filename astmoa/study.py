@@ -6,6 +6,7 @@ A file in sweeps/ says only what it sweeps: a function from the options and the 
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 import sys
 import uuid
@@ -20,9 +21,9 @@ from rich.console import Console
 
 from astmoa.backbone import Backbone, BackboneShape, load_backbone
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
-from astmoa.errors import AstmoaError, RunError
+from astmoa.errors import RunError, exit_in_one_line
 from astmoa.journal import FORMAT
-from astmoa.provenance import git_commit, machine, versions
+from astmoa.provenance import git_commit, machine, program, versions
 from astmoa.training.inputs import Inputs, open_inputs
 
 Points = list[tuple[str, MethodConfig]]
@@ -59,7 +60,8 @@ class StudyOptions:
     """auto: bf16 autocast on a GPU that has it, fp32 elsewhere.
     bf16 also runs on CPUs, faster where they have instructions for it."""
     seconds: float | None = None
-    """Clip length. Default: the data set's own."""
+    """Clip length: longer clips are cut, shorter ones padded.
+    Default: ESC-50 5 s; otherwise the longest clip, 10 s at most."""
     quick: bool = False
     """A look in minutes: one seed and a fifth of the epochs. Not a result."""
     trials_at_once: int | None = None
@@ -78,10 +80,11 @@ class StudyOptions:
             raise RunError(f"--seeds {self.seeds} is not possible: give at least 1")
         if self.trials_at_once is not None and self.trials_at_once < 1:
             raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
-        if self.gpus_per_trial is not None and self.gpus_per_trial < 0:
-            raise RunError(f"--gpus-per-trial {self.gpus_per_trial} is not possible: give 0 or more")
-        if not self.folds:
-            raise RunError("--folds is empty: name at least one test fold")
+        gpus = self.gpus_per_trial
+        if gpus is not None and not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus == int(gpus) > 0)):
+            raise RunError(f"--gpus-per-trial {gpus} is not possible: give a share from 0 to 1, or a whole number")
+        if not self.folds or len(set(self.folds)) < len(self.folds):
+            raise RunError(f"--folds {list(self.folds)} is not possible: name at least one test fold, and each once")
 
     def template(self) -> TrialConfig:
         """The trial that every point of the study varies: everything but the method, complete."""
@@ -104,15 +107,8 @@ def main(
     study: str, options_type: type[StudyOptions], points: Callable[[Any, BackboneShape], Points], description: str
 ) -> None:
     """Parse the command line and run the study. A user's error ends it with one line and exit code 2."""
-    try:
-        options = tyro.cli(options_type, description=description)
-        run_study(study, options, points)
-    except AstmoaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command with the same --out goes on from here", file=sys.stderr)
-        sys.exit(130)
+    with exit_in_one_line("the same command with the same --out goes on from here"):
+        run_study(study, tyro.cli(options_type, description=description), points)
 
 
 def run_study(study: str, options: StudyOptions, points: Callable[[Any, BackboneShape], Points]) -> Path:
@@ -128,23 +124,26 @@ def run_study(study: str, options: StudyOptions, points: Callable[[Any, Backbone
     backbone = load_backbone(options.backbone)
     methods = points(options, backbone.shape)
     replicates = len(options.seed_range()) * len(options.folds)
-    console.print(f"[bold]{study}[/]: {len(methods)} points x {replicates} replicates in {out}")
+    console.print(f"[bold]{study}[/]: {len(methods)} points x {replicates} replicates in {out}", soft_wrap=True)
     inputs = open_inputs(template.data, options.folds, grey_padding="padding" in template.faithful)
+    if len(options.folds) > 1 and not inputs.has_folds:
+        raise RunError(f"--folds: {inputs.name} names its splits, it has no folds; use --seeds for replicates")
+    backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips are left out (see bad_clips in the journal)")
     proposals = replicate(methods, template, options.seed_range(), options.folds)
     uri = options.tracking_uri or default_uri(out)
-    header = sweep_header(
-        study, [redact(argument) for argument in sys.argv], inputs, template, backbone, len(proposals)
-    )
+    argv = [redact(argument) for argument in sys.argv]
+    header = sweep_header(study, argv, options, inputs, template, backbone, len(proposals))
     with LiveMirror(out, uri) as mirror:
         reason = run_sweep(out, header, proposals, inputs, backbone, options.trials_at_once, options.gpus_per_trial)
         finish(out)
     console.print(f"Ended: {reason}.", highlight=False)
     show(out, uri, tracking_error=mirror.error)
     if reason == "interrupted":
-        again = [redact(argument) for argument in sys.argv] + ([] if options.out else ["--out", str(out)])
-        console.print(f"Go on with: {shlex.join(['python', *again])}", highlight=False, soft_wrap=True, markup=False)
+        again = shlex.join([program("python"), *argv, *([] if options.out else ["--out", str(out)])])
+        console.print(f"Go on with: {again}", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(130)
     sweep = load_sweep(out)
     if not sweep.states["completed"] and sweep.states["failed"]:
         first = next(trial.error for trial in sweep.trials if trial.error)
@@ -153,9 +152,17 @@ def run_study(study: str, options: StudyOptions, points: Callable[[Any, Backbone
 
 
 def sweep_header(
-    study: str, argv: list[str], inputs: Inputs, template: TrialConfig, backbone: Backbone, num_trials: int
+    study: str,
+    argv: list[str],
+    options: StudyOptions,
+    inputs: Inputs,
+    template: TrialConfig,
+    backbone: Backbone,
+    num_trials: int,
 ) -> dict[str, Any]:
     """The fields of the journal's first event: what was run, on what, with what."""
+    from astmoa.tracking import redact
+
     splits = {
         fold: {"train": len(s.train), "val": len(s.val), "test": len(s.test)} for fold, s in inputs.splits.items()
     }
@@ -164,6 +171,7 @@ def sweep_header(
         "sweep_id": uuid.uuid4().hex[:12],
         "study": study,
         "command": shlex.join(["python", *argv]),
+        "options": {key: redact(str(value)) for key, value in dataclasses.asdict(options).items() if value is not None},
         "num_trials": num_trials,
         "data": {
             "name": inputs.name,
@@ -207,7 +215,7 @@ def show(out: Path, uri: str, tracking_error: str | None) -> None:
     console.print(rich_table(sweep))
     lines = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
     if sweep.states["completed"]:
-        lines["Best configuration"] = f"{out / 'best'}   (astmoa predict {out / 'best'} clip.wav)"
+        lines["Best configuration"] = f"{out / 'best'}   ({program('astmoa')} predict {out / 'best'} clip.wav)"
     lines["MLflow UI"] = ui_command(uri)
     for name, value in lines.items():
         console.print(f"{name + ':':<20} {value}", highlight=False, soft_wrap=True, markup=False)

@@ -12,7 +12,6 @@ from astmoa.backbone import load_backbone
 from astmoa.config import TrialConfig
 from astmoa.export import ADAPTER, write_bundle
 from astmoa.petl.params import count_params
-from astmoa.training.checkpoint import save_tensors
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
 
@@ -43,7 +42,7 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
             else f"best epoch {end['best_epoch']}: val {end['val_accuracy']:.4f}, test {end['test_accuracy']:.4f}"
         )
         if out is not None:
-            save_tensors(out / ADAPTER, dict(trial.classifier.trainable), {"config_hash": config.hash()})
+            trial.save_adapter(out / ADAPTER)
             facts = {
                 "study": "train",
                 "pick": "one trial",

@@ -32,7 +32,7 @@ class Options(StudyOptions):
 
 def points(options: Options, shape: BackboneShape) -> Points:
     smallest_of_24 = count_params(MethodConfig("soft_moa", 24, 1, 1), shape.hidden_size, shape.num_layers).paper
-    budget = options.budget or smallest_of_24
+    budget = smallest_of_24 if options.budget is None else options.budget
     return [
         (f"{n}/{p}", solve_bottleneck(budget, MethodConfig("soft_moa", n, p), shape.hidden_size, shape.num_layers))
         for n, p in PAIRS

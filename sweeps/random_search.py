@@ -1,6 +1,6 @@
 """Random search over methods: a first picture of the frontier of accuracy against trainable parameters.
 
-Draws different configurations of the single adapter, Dense-MoA and Soft-MoA: experts, slots, bottleneck, placement.
+Draws configurations of the linear probe, the single adapter, Dense-MoA and Soft-MoA: experts, slots, bottleneck, place.
 Random search is the baseline that every other way to propose must beat (Bergstra and Bengio, 2012).
 
     python sweeps/random_search.py --num-points 20
@@ -16,13 +16,19 @@ from astmoa.petl.params import count_params
 from astmoa.study import Points, StudyOptions, main
 from astmoa.sweep.proposals import random_methods
 
-SPACE = {
-    "name": ["bottleneck", "dense_moa", "soft_moa"],
-    "num_experts": [1, 2, 4, 6, 8, 12, 16, 24],
-    "slots_per_expert": [1, 2, 4],
-    "bottleneck_dim": [1, 2, 4, 8, 16, 32],
-    "placement": ["attention", "ffn", "both"],
-}
+EXPERTS, BOTTLENECKS, PLACES = [2, 4, 6, 8, 12, 16, 24], [1, 2, 4, 8, 16, 32], ["attention", "ffn", "both"]
+SPACES = [
+    {"name": ["linear"]},
+    {"name": ["bottleneck"], "bottleneck_dim": BOTTLENECKS, "placement": PLACES},
+    {"name": ["dense_moa"], "num_experts": EXPERTS, "bottleneck_dim": BOTTLENECKS, "placement": PLACES},
+    {
+        "name": ["soft_moa"],
+        "num_experts": EXPERTS,
+        "slots_per_expert": [1, 2, 4],
+        "bottleneck_dim": BOTTLENECKS,
+        "placement": PLACES,
+    },
+]
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,14 @@ def points(options: Options, shape: BackboneShape) -> Points:
 
     return [
         (_label(method), method)
-        for method in random_methods(SPACE, options.num_points, options.search_seed, affordable)
+        for method in random_methods(SPACES, options.num_points, options.search_seed, affordable)
     ]
 
 
 def _label(method: MethodConfig) -> str:
     """Such as `soft 8/2 r4 both`."""
+    if method.name == "linear":
+        return "linear"
     name = method.name.removesuffix("_moa")
     size = {"soft": f" {method.num_experts}/{method.slots_per_expert}", "dense": f" {method.num_experts}"}.get(name, "")
     return f"{name}{size} r{method.bottleneck_dim} {method.placement}"

@@ -62,7 +62,7 @@ def trial_events(trial: Trial, begin: float) -> list[dict[str, Any]]:
     ]
     if trial.state == "proposed":
         return events
-    events.append({"type": "start", "time": begin + 1, **common, "worker": "w0", "device": "cpu"})
+    events.append({"type": "start", "time": begin + 1, **common, "device": "cpu"})
     for epoch in range(1, trial.epochs + 1):
         accuracy = trial.accuracy * epoch / trial.epochs
         record = {"train_loss": 1 / epoch, "val_loss": 2 / epoch, "val_accuracy": accuracy, "lr": 0.005, "seconds": 1.0}

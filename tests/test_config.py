@@ -88,6 +88,10 @@ def test_the_hash_does_not_depend_on_the_order_of_keys():
         ({"seed": -1}, ["seed=-1", "at least 0"]),
         ({"faithful": ["position"]}, ["faithful", "positions"]),
         ({"method": 3}, ["method", "mapping"]),
+        ({"optim": {"betas": ["a", "b"]}}, ["optim.betas[0]='a'", "float"]),
+        ({"faithful": [1, "padding"]}, ["faithful[0]=1", "str"]),
+        ({"optim": {"lr": "5e-3"}}, ["optim.lr='5e-3'", "0.005"]),  # what YAML makes of lr: 5e-3
+        ({"data": {"seconds": 1e6}}, ["data.seconds", "at most 600"]),
     ],
 )
 def test_impossible_values_are_named_in_one_line(values, parts):

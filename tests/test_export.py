@@ -49,15 +49,16 @@ def tones(tmp_path_factory):
     return write_tones(tmp_path_factory.mktemp("tones"))
 
 
-@pytest.fixture(params=["soft_moa", "dense_moa", "bottleneck", "linear"])
+@pytest.fixture(params=["soft_moa", "dense_moa", "bottleneck", "linear", "bf16"])
 def config(request, tones, tiny_folder):
+    precision, request.param = ("bf16", "soft_moa") if request.param == "bf16" else ("fp32", request.param)
     experts = 1 if request.param in ("bottleneck", "linear") else 4
     return complete(
         TrialConfig(
             data=DataConfig("csv", str(tones), seconds=0.6),
             backbone=BackboneConfig(tiny_folder),
             method=MethodConfig(request.param, experts, 2 if request.param == "soft_moa" else 1, 2),
-            optim=OptimConfig(epochs=2, batch_size=6, lr=1e-2),
+            optim=OptimConfig(epochs=2, batch_size=6, lr=1e-2, precision=precision),
         )
     )
 
@@ -87,6 +88,22 @@ def test_the_bundle_trains_again_to_the_same_result(config, tmp_path, monkeypatc
     main(["train", "--config", str(tmp_path / "first/bundle/config.yaml"), "--json"])
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert again == first
+
+
+def test_a_bundle_is_used_from_any_folder(tones, tiny_folder, tmp_path, monkeypatch, capsys):
+    """Trained with relative paths, as a sweep usually is; predicted and trained again from inside the bundle."""
+    from astmoa.cli import main
+
+    monkeypatch.chdir(tones.parent)
+    command = ["train", "--data.name", "csv", "--data.root", tones.name, "--data.seconds", "0.6", "--optim.epochs", "1"]
+    shutil.copytree(tiny_folder, tones.parent / "weights", dirs_exist_ok=True)
+    main([*command, "--backbone.name", "weights", "--out", str(tmp_path), "--json"])
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    monkeypatch.chdir(tmp_path / "bundle")
+    main(["predict", ".", str(tones / "test-low-0.wav"), "--json"])
+    assert json.loads(capsys.readouterr().out)["predictions"]
+    main(["train", "--config", "config.yaml", "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tones, tiny_folder, tmp_path):
@@ -123,6 +140,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tones, tiny_folder, tmp_path):
         ("b", other_backbone, "fingerprint", BackboneError),
         ("c", other_method, "does not hold this configuration's tensors", RunError),
         ("d", truncated, "not a readable", RunError),
+        ("e", lambda folder: (folder / "bundle.json").write_text("{"), "damaged", RunError),
     ):
         with pytest.raises(error, match=words) as caught:
             Predictor(broken(name, change))

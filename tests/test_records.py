@@ -25,7 +25,7 @@ def test_a_sweep_with_every_state(tmp_path):
 
     first = sweep.trials[0]
     assert (first.seed, first.fold, first.label, first.num_trainable_params) == (0, 1, "1/1", 10_000)
-    assert (first.proposed, first.started, first.worker, first.device) == (BEGIN + 10, BEGIN + 11, "w0", "cpu")
+    assert (first.proposed, first.started, first.device) == (BEGIN + 10, BEGIN + 11, "cpu")
     assert [epoch["epoch"] for epoch in first.epochs] == [1, 2, 3]
     assert (first.val_accuracy, first.device_seconds, first.error) == (0.6, 4.0, None)
     assert sweep.trials[5].started is None

@@ -145,6 +145,10 @@ def test_a_tracker_that_is_down_does_not_stop_the_sweep(sounds, tmp_path):
         (["--budget", "100"], ["no bottleneck fits", "budget is 100"]),
         (["--seeds", "0"], ["--seeds 0", "at least 1"]),
         (["--backbone", "/no/such/folder"], ["/no/such/folder", "does not exist"]),
+        (["--folds", "1", "2"], ["has no folds", "--seeds"]),
+        (["--folds", "1", "1"], ["each once"]),
+        (["--gpus-per-trial", "nan"], ["--gpus-per-trial nan"]),
+        (["--seconds", "0.1"], ["shorter than one patch"]),
         (["--faithful", "everything"], ["faithful", "positions"]),
     ],
 )

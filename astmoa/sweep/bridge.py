@@ -55,7 +55,7 @@ class JournalCallback(tune.Callback):
         self._journal, self._display, self._known_epochs = journal, display, known_epochs
         self._proposals = {p.trial_id: p for p in proposals}
         self._shape, self._num_classes, self._device = shape, num_classes, device
-        self._open: set[str] = set()
+        self._proposed = set(known_epochs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Ray pickles callbacks into its own snapshots; there is nothing to keep, the journal is the state."""
@@ -67,39 +67,44 @@ class JournalCallback(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
-        if trial_id not in self._open:  # Ray calls this again when it restarts a trial
-            self._open.add(trial_id)
-            proposal = self._proposals[trial_id]
-            shape = self._shape
-            params = count_params(proposal.config.method, shape.hidden_size, shape.num_layers, self._num_classes)
-            if trial_id not in self._known_epochs:
-                self._journal.append(
-                    "proposal",
-                    trial_id=trial_id,
-                    config=proposal.config.to_dict(),
-                    config_hash=trial_id,
-                    point=proposal.config.point(),
-                    label=proposal.label,
-                    params=params.to_dict(),
-                )
+        self._propose(trial_id)
         self._journal.append("start", trial_id=trial_id, device=self._device)
         self._display.started(trial_id)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         trial_id = trial.config["trial_id"]
         record, end = result["record"], result["end"]
-        if record is not None and record["epoch"] > self._known_epochs.get(trial_id, 0):
-            self._known_epochs[trial_id] = record["epoch"]
-            self._journal.append("epoch", trial_id=trial_id, **record)
         if record is not None:
-            self._display.epoch(self._proposals[trial_id].label, record["val_accuracy"])
+            fresh = record["epoch"] > self._known_epochs.get(trial_id, 0)  # a resumed trial reports its past first
+            if fresh:
+                self._known_epochs[trial_id] = record["epoch"]
+                self._journal.append("epoch", trial_id=trial_id, **record)
+            self._display.epoch(self._proposals[trial_id].label, record["val_accuracy"], fresh)
         if end is not None:
             self._end(trial_id, end)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The worker died, or something raised that no trial is expected to raise."""
+        """The worker died or never came up (then Ray did not call on_trial_start), or something unexpected raised."""
+        self._propose(trial.config["trial_id"])
         lines = str(trial.get_error() or "the worker died").strip().splitlines()
         self._end(trial.config["trial_id"], {"state": "failed", "error": lines[-1][:500]})
+
+    def _propose(self, trial_id: str) -> None:
+        """Write what the trial is, once, before anything else about it."""
+        if trial_id in self._proposed:
+            return
+        self._proposed.add(trial_id)
+        proposal, shape = self._proposals[trial_id], self._shape
+        params = count_params(proposal.config.method, shape.hidden_size, shape.num_layers, self._num_classes)
+        self._journal.append(
+            "proposal",
+            trial_id=trial_id,
+            config=proposal.config.to_dict(),
+            config_hash=trial_id,
+            point=proposal.config.point(),
+            label=proposal.label,
+            params=params.to_dict(),
+        )
 
     def _end(self, trial_id: str, end: dict[str, Any]) -> None:
         proposal = self._proposals.pop(trial_id)

@@ -16,28 +16,29 @@ from astmoa.errors import RunError
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial holds, and how many run at once (None: as many as fit)."""
+    """What one trial holds, and how many run at once."""
 
     cpus: float
     gpus: float
-    at_once: int | None
+    at_once: int
 
 
-def plan_resources(trials_at_once: int | None, gpus_per_trial: float | None) -> Resources:
+def plan_resources(num_trials: int, trials_at_once: int | None, gpus_per_trial: float | None) -> Resources:
     """Share out what Ray sees. Ray must be up. Raises RunError when a GPU is asked for and no node has one."""
-    total = ray.cluster_resources()
-    num_cpus, num_gpus = max(1, int(total.get("CPU", 1))), total.get("GPU", 0)
-    largest = max((node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    num_gpus, most_gpus = sum(n.get("GPU", 0) for n in nodes), max((n.get("GPU", 0) for n in nodes), default=0)
     gpus = gpus_per_trial if gpus_per_trial is not None else (0.25 if num_gpus else 0)
-    if gpus > largest:
+    if gpus > most_gpus:
         raise RunError(
-            f"--gpus-per-trial {gpus:g}: no machine here has that many GPUs (most: {largest:g}); "
+            f"--gpus-per-trial {gpus:g}: no machine here has that many GPUs (most: {most_gpus:g}); "
             "lower it, or use 0 to run on CPUs"
         )
-    if trials_at_once is None:
-        trials_at_once = int(num_gpus / gpus) if gpus else num_cpus
-    cpus = num_cpus / trials_at_once
-    return Resources(cpus=int(cpus) if cpus >= 1 else cpus, gpus=gpus, at_once=trials_at_once)
+    # A trial must fit on one machine: only those count that have what it needs.
+    fitting = [n for n in nodes if n.get("GPU", 0) >= gpus]
+    num_cpus, most_cpus = (f(int(n.get("CPU", 1)) for n in fitting) for f in (sum, max))
+    at_once = min(trials_at_once or (int(num_gpus / gpus) if gpus else num_cpus), num_trials)
+    cpus = min(num_cpus / at_once, most_cpus)
+    return Resources(cpus=int(cpus) if cpus >= 1 else cpus, gpus=gpus, at_once=at_once)
 
 
 def start_ray(bytes_to_share: int) -> None:

@@ -43,9 +43,10 @@ class Display:
         self.running.add(trial_id)
         self._first_epoch = self._first_epoch or time.monotonic()
 
-    def epoch(self, label: str, val_accuracy: float) -> None:
+    def epoch(self, label: str, val_accuracy: float, fresh: bool = True) -> None:
+        """fresh: it was trained now. What a resumed trial had done before says nothing about the pace."""
         self.done_epochs += 1
-        self._fresh_epochs += 1
+        self._fresh_epochs += fresh
         if self.best is None or val_accuracy > self.best[0]:
             self.best = (val_accuracy, label)
         self._line()

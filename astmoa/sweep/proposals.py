@@ -44,22 +44,26 @@ def replicate(
 
 
 def random_methods(
-    space: Mapping[str, Sequence[Any]],
+    spaces: Sequence[Mapping[str, Sequence[Any]]],
     num_points: int,
     seed: int,
     accept: Callable[[MethodConfig], bool] = lambda method: True,
 ) -> Iterator[MethodConfig]:
-    """Draw different methods, each key of `space` (a field of MethodConfig) uniformly from its choices.
+    """Draw different methods: one of `spaces`, then each of its keys (fields of MethodConfig) uniformly.
 
-    Combinations that are no possible method (slots for Dense-MoA, say) or that `accept` refuses (a budget) are drawn
-    again. Raises ConfigError when the space is empty or has fewer than `num_points` possible points within reach.
+    A space per method, so that each is drawn as often and only its own keys are. What is no possible method (a `both`
+    of one expert, say) or what `accept` refuses (a budget) is drawn again. Raises ConfigError when a space is empty or
+    there are fewer than `num_points` possible points within reach.
     """
-    empty = [key for key, choices in space.items() if not len(choices)]
-    if empty or not space:
+    empty = [key for space in spaces for key, choices in space.items() if not len(choices)]
+    if empty or not spaces:
         raise ConfigError(f"the search space is empty: no choices for {', '.join(empty) or 'any key'}")
+    if seed < 0:
+        raise ConfigError(f"search seed {seed} is not possible: give a whole number of at least 0")
     rng = np.random.default_rng(seed)
     seen: set[MethodConfig] = set()
     for _ in range(200 * num_points):
+        space = spaces[rng.integers(len(spaces))]
         drawn = {key: choices[rng.integers(len(choices))] for key, choices in space.items()}
         try:
             method = MethodConfig(**drawn)

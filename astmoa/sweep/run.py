@@ -49,13 +49,14 @@ def run_sweep(
     begun, finished, known_epochs = _check_run_dir(run_dir, header, proposals)
     todo = [p for p in proposals if p.trial_id not in finished]
     if not todo:
+        _close_journal(run_dir)
         return "nothing left to run: every trial of this sweep is in the journal"
     start = time.time()
     packed = backbone.pack()
     shared = inputs.features.nbytes + sum(array.nbytes for array in packed.state.values())
     start_ray(shared)
     try:
-        resources = plan_resources(trials_at_once, gpus_per_trial)
+        resources = plan_resources(len(todo), trials_at_once, gpus_per_trial)
         setup = WorkerSetup(
             inputs=inputs,
             backbone=packed,
@@ -78,6 +79,13 @@ def run_sweep(
         ray.shutdown()
 
 
+def _close_journal(run_dir: Path) -> None:
+    """Write the end that a crash right after the last trial kept from being written."""
+    if read_journal(run_dir)[-1]["type"] != "sweep_end":
+        with contextlib.closing(Journal(run_dir)) as journal:
+            journal.append("sweep_end", reason="every trial ended", seconds=None)
+
+
 def _epochs(proposal: Proposal) -> int:
     return proposal.config.optim.epochs
 
@@ -93,13 +101,12 @@ def _fit(
 ) -> bool:
     trainable = tune.with_parameters(TrialWorker, setup=setup)
     trainable = tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
-    at_once = min(resources.at_once or len(todo), len(todo))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=ProposalSearcher(todo),
             num_samples=len(todo),
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=resources.at_once,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.config["trial_id"],
         ),
@@ -122,6 +129,8 @@ def _check_run_dir(
     run_dir: Path, header: dict[str, Any], proposals: Sequence[Proposal]
 ) -> tuple[bool, set[str], dict[str, int]]:
     """What an earlier run left: was there one, ids of completed trials, and the last epoch recorded of each."""
+    if run_dir.exists() and not run_dir.is_dir():
+        raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
     if not events:
         return False, set(), {}

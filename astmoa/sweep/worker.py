@@ -18,7 +18,6 @@ from ray import tune
 from astmoa.backbone import PackedBackbone
 from astmoa.config import TrialConfig
 from astmoa.errors import AstmoaError
-from astmoa.training.checkpoint import save_tensors
 from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import Trial
 
@@ -61,16 +60,16 @@ class TrialWorker(tune.Trainable):
             if self._trial is None:
                 self._trial = Trial(self._trial_config, self._backbone, self._data, self._folder)
                 self._epochs = self._trial.epochs()
+                self._earlier = sum(record["seconds"] for record in self._trial.records)  # before it was resumed
             record = next(self._epochs)
             if record["epoch"] < self._trial.config.optim.epochs:
                 return {"record": record, "end": None, "done": False}
             end = {"state": "completed", **self._trial.test(), "error": None}
-            adapter = self._trial.classifier.trainable
-            save_tensors(self._folder / ADAPTER, dict(adapter), {"config_hash": self._trial.config.hash()})
+            self._trial.save_adapter(self._folder / ADAPTER)
         except (AstmoaError, torch.OutOfMemoryError) as error:
             # The trial failed, the worker did not: report it as a result and stay warm.
             record, end = None, {"state": "failed", "error": str(error).splitlines()[0]}
-        end["device_seconds"] = (time.perf_counter() - self._started) * self._setup.device_share
+        end["device_seconds"] = (self._earlier + time.perf_counter() - self._started) * self._setup.device_share
         self._finish()
         return {"record": record, "end": end, "done": True}
 
@@ -84,7 +83,7 @@ class TrialWorker(tune.Trainable):
         self._finish()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._started = time.perf_counter()
+        self._started, self._earlier = time.perf_counter(), 0.0
         self._trial_config = TrialConfig.from_dict(config["trial"])
         self._folder = Path(self._setup.run_dir) / "trials" / config["trial_id"]
 

@@ -29,7 +29,7 @@ def trial_params(trial: TrialRecord) -> dict[str, str]:
 
 def trial_tags(trial: TrialRecord, events: Sequence[Event]) -> dict[str, str]:
     """What a trial has come to. The error of an attempt that was repeated is taken back by an empty text."""
-    tags = {"astmoa.state": trial.state, "astmoa.worker": trial.worker, "astmoa.device": trial.device}
+    tags = {"astmoa.state": trial.state, "astmoa.device": trial.device}
     if any(event.get("error") for event in events):
         tags["astmoa.error"] = trial.error or ""
     return {key: text(value) for key, value in tags.items() if value is not None}

@@ -7,13 +7,12 @@ import logging
 import os
 import re
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astmoa.errors import TrackingError
+from astmoa.provenance import program
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +62,7 @@ def one_line_errors(uri: str, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        again = shlex.join(["astmoa", "track", str(run_dir), "--tracking-uri", redact(uri)])
+        again = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", redact(uri)])
         raise TrackingError(
             f"tracking at {redact(uri)} failed ({reason(error)}); nothing is lost, fill it in later with: {again}"
         ) from error
@@ -77,12 +76,14 @@ def default_uri(run_dir: Path) -> str:
 def ui_command(uri: str) -> str:
     """The command that shows these runs in a browser, ready to paste."""
     if uri.startswith(("http://", "https://")):
-        return shlex.join(["python", "-m", "webbrowser", redact(uri)])
-    beside = Path(sys.executable).parent / "mlflow"
-    # Who has not activated the environment needs the program's full path.
-    program = str(beside) if beside.is_file() and shutil.which("mlflow") != str(beside) else "mlflow"
+        return shlex.join([program("python"), "-m", "webbrowser", redact(uri)])
     database, folder = sqlite_file(uri), artifact_folder(uri)
-    words = [program, "ui", "--backend-store-uri", redact(uri) if database is None else f"sqlite:///{database}"]
+    words = [
+        program("mlflow"),
+        "ui",
+        "--backend-store-uri",
+        redact(uri) if database is None else f"sqlite:///{database}",
+    ]
     if folder is not None:  # or it leaves a folder where it is called
         words += ["--default-artifact-root", str(folder)]
     return shlex.join([*words, "--workers", "1", "--port", "5000"])

@@ -20,6 +20,8 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     save_file(contiguous, temporary, metadata={"astmoa": json.dumps(metadata)})
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())  # or a power cut leaves the new name with nothing behind it
     os.replace(temporary, path)
 
 

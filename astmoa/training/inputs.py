@@ -30,6 +30,8 @@ class Inputs:
     seconds: float
     bad_clips: dict[str, str] = field(default_factory=dict)
     name: str = ""
+    has_folds: bool = True
+    """False where the data name their splits: then every fold is the same."""
 
     @property
     def num_frames(self) -> int:
@@ -61,6 +63,7 @@ def open_inputs(
         fingerprint=features.fingerprint,
         seconds=data.seconds,
         name=data.name,
+        has_folds=bool(data.folds),
         bad_clips={data.clips[index].name: reason for index, reason in features.bad.items()},
     )
 

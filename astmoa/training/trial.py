@@ -58,6 +58,12 @@ class Trial:
         self.classifier = AdaptedClassifier(backbone.model, config.method, len(data.inputs.label_names), seed)
         self.optimizer = self._make_optimizer()
         self.bf16 = _use_bf16(config.optim.precision, self.device)
+        # What a checkpoint belongs to. The configuration alone does not say which sounds and weights lie behind a path.
+        self._identity = {
+            "config_hash": config.hash(),
+            "data": data.inputs.fingerprint,
+            "backbone": backbone.fingerprint,
+        }
         self.steps_per_epoch = math.ceil(len(self._train) / config.optim.batch_size)
         self.records: list[Record] = []
         self.best: dict[str, torch.Tensor] = {}
@@ -111,6 +117,7 @@ class Trial:
             "test_loss": test_loss,
             "num_val_clips": len(self._val),
             "num_test_clips": len(self._test),
+            "precision": "bf16" if self.bf16 else "fp32",
         }
 
     @torch.inference_mode()
@@ -180,6 +187,10 @@ class Trial:
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
+    def save_adapter(self, path: Path) -> None:
+        """Write what is trained, as it is now, for `export` and `predict`."""
+        save_tensors(path, dict(self.classifier.trainable), {**self._identity, "bf16": self.bf16})
+
     def _save(self) -> None:
         if self._checkpoint is None:
             return
@@ -191,16 +202,18 @@ class Trial:
         save_tensors(
             self._checkpoint,
             tensors,
-            {"config_hash": self.config.hash(), "records": self.records, "best_epoch": self.best_epoch},
+            {**self._identity, "bf16": self.bf16, "records": self.records, "best_epoch": self.best_epoch},
         )
 
     def _resume(self) -> None:
         tensors, metadata = load_tensors(self._checkpoint)
-        if metadata["config_hash"] != self.config.hash():
-            raise RunError(
-                f"{self._checkpoint}: belongs to another configuration ({metadata['config_hash']}); "
-                "choose another --out"
-            )
+        for key, ours in self._identity.items():
+            if metadata.get(key) != ours:
+                what = {"config_hash": "another configuration", "data": "other data", "backbone": "another backbone"}[
+                    key
+                ]
+                raise RunError(f"{self._checkpoint}: belongs to {what} ({metadata.get(key)}); choose another --out")
+        self.bf16 = metadata["bf16"]  # a trial keeps its precision when it moves between a GPU and a CPU
         current = with_prefix("trainable", tensors)
         moments = {moment: with_prefix(moment, tensors) for moment in ("exp_avg", "exp_avg_sq", "step")}
         for name, parameter in self.classifier.trainable.items():

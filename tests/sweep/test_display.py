@@ -25,7 +25,8 @@ def test_without_a_terminal_it_prints_whole_lines(capsys, monkeypatch):
         display.epoch("2/1", 0.75)
         display.ended("a", "completed")
     lines = capsys.readouterr().err.strip().splitlines()
-    assert "1/2 epochs" in lines[0]
+    assert "starting workers" in lines[0]
+    assert "1/2 epochs" in lines[1]
     assert "best val 75.0 % (2/1)" in lines[-1]
     assert "1/1 trials (0 running, 1 completed)" in lines[-1]
 

@@ -123,13 +123,47 @@ def test_parameters_are_journalled_before_training(finished):
         assert parts["num_trainable_params"] == parts["adapter"] + parts["router"] + parts["norm"] + parts["head"]
 
 
-def test_running_the_same_again_is_a_no_op(finished):
+def test_a_run_folder_is_not_shared_by_other_trials(finished):
     run_dir, trials, _ = finished
     completed = [p for p in trials if p.label != "boom"]
     before = (run_dir / "journal.jsonl").read_bytes()
     with pytest.raises(RunError, match="another configuration"):  # the failed one is no longer asked for
         run(run_dir, completed)
     assert (run_dir / "journal.jsonl").read_bytes() == before
+
+
+def test_a_worker_that_never_came_up_leaves_a_readable_journal(tmp_path):
+    """Ray reports the error without a start; the trial must still be proposed before it ends."""
+    from types import SimpleNamespace
+
+    from astmoa.journal import Journal
+    from astmoa.sweep.bridge import JournalCallback
+    from astmoa.sweep.display import Display
+
+    journal = Journal(tmp_path)
+    journal.append("sweep", **HEADER)
+    trials = proposals()
+    callback = JournalCallback(journal, trials, {}, backbone().shape, 3, "cpu", Display(4, 12))
+    broken = SimpleNamespace(config={"trial_id": trials[0].trial_id}, get_error=lambda: RuntimeError("no memory"))
+    callback.on_trial_error(0, [], broken)
+    journal.close()
+    (trial,) = load_sweep(tmp_path).trials
+    assert (trial.state, trial.error, trial.label) == ("failed", "no memory", "2/2")
+
+
+def test_a_crash_after_the_last_trial_is_closed_by_the_same_command(finished, tmp_path):
+    import shutil
+
+    run_dir, trials, _ = finished
+    shutil.copytree(run_dir, tmp_path / "run")
+    journal = tmp_path / "run" / "journal.jsonl"
+    kept = [line for line in journal.read_text().splitlines() if "sweep_end" not in line]
+    boom = next(p.trial_id for p in trials if p.label == "boom")
+    journal.write_text("\n".join(line for line in kept if boom not in line) + "\n")
+    completed = [p for p in trials if p.label != "boom"]
+    for _ in range(2):
+        assert "nothing left" in run(tmp_path / "run", completed)
+    assert journal.read_text().count("sweep_end") == 1
 
 
 @pytest.mark.parametrize(

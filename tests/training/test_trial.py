@@ -120,6 +120,28 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_the_backbone_relea
         Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path)
 
 
+@pytest.mark.parametrize("what", ["data", "backbone"])
+def test_a_checkpoint_of_other_data_or_weights_is_refused(what, tiny_backbone, tiny_inputs, tmp_path):
+    """The configuration names a path; what lies there may have changed."""
+    run(config(), tiny_backbone, tiny_inputs, tmp_path)
+    if what == "data":
+        tiny_inputs = dataclasses.replace(tiny_inputs, fingerprint="other")
+    else:
+        tiny_backbone.fingerprint = "other"
+    with pytest.raises(RunError, match=r"belongs to (other data|another backbone)"):
+        Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path)
+
+
+def test_a_resumed_trial_keeps_its_precision(tiny_backbone, tiny_inputs, tmp_path):
+    """It may have begun on a GPU, where `auto` is bf16."""
+    with Trial(config(precision="auto"), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
+        trial.bf16 = True
+        next(trial.epochs())
+    with Trial(config(precision="auto"), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
+        list(trial.epochs())
+        assert trial.test()["precision"] == "bf16"
+
+
 def test_a_fold_that_is_not_loaded(tiny_backbone, tiny_inputs):
     other = dataclasses.replace(config(), data=dataclasses.replace(config().data, fold=3))
     with pytest.raises(ConfigError, match=r"data.fold=3.*\[1\]"):
