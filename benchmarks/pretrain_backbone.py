@@ -13,7 +13,6 @@ network 29.7 %), 67.5 % on ESC-50's fold 5 (24.5 %; 200 clips).
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -21,6 +20,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import linear_probe
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from linear_probe import BUILTIN, encode
 from pretrain_sounds import ACCENTS, FLITE, PART, SECOND, SOUNDS, VARIANTS, WORDS, make_part, phoneme_table
 from torch import nn
@@ -124,8 +125,44 @@ def new_model() -> ASTModel:
     return model
 
 
+@dataclass(frozen=True)
+class Options:
+    work: Path
+    """Folder for sounds and checkpoints; a second call goes on."""
+    out: Path = BUILTIN
+    data: Path = Path("../shared/data")
+    """Only for the probes; may be absent."""
+    steps: int = 3800
+    words_at: int = 600
+    """First step that hears words as well as sounds."""
+    batch: int = 128
+    lr: float = 1e-3
+    cooldown: float = 0.3
+    """Last share of the steps, in which the rate goes down."""
+    ease_at: int = 1250
+    """First step with milder masks, noise and patch drop."""
+    word_parts: int = 24
+    """Times the clips of one part."""
+    sound_parts: int = 12
+    """Times the clips of one part."""
+    probe_every: int = 500
+    seed: int = 0
+    machine: str = "2-core AMD EPYC CPU shared with other work"
+    """For the card."""
+    publish_only: bool = False
+    """Write the last checkpoint and stop."""
+
+    @property
+    def flite(self) -> bool:
+        return shutil.which("flite") is not None
+
+    @property
+    def flags(self) -> list[str]:
+        return [flag for flag in sys.argv[1:] if flag != "--publish-only"]
+
+
 class Trainer:
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: Options) -> None:
         self.args, self.work = args, args.work
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(args.seed)
@@ -326,30 +363,8 @@ def publish(trainer: Trainer, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for sounds and checkpoints; a second call goes on"
-    )
-    parser.add_argument("--out", type=Path, default=BUILTIN)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="only for the probes; may be absent")
-    parser.add_argument("--steps", type=int, default=3800)
-    parser.add_argument("--words-at", type=int, default=600, help="first step that hears words as well as sounds")
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument(
-        "--cooldown", type=float, default=0.3, help="last share of the steps, in which the rate goes down"
-    )
-    parser.add_argument("--ease-at", type=int, default=1250, help="first step with milder masks, noise and patch drop")
-    parser.add_argument("--word-parts", type=int, default=24, help=f"times {PART} clips")
-    parser.add_argument("--sound-parts", type=int, default=12, help=f"times {PART} clips")
-    parser.add_argument("--probe-every", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--machine", default="2-core AMD EPYC CPU shared with other work", help="for the card")
-    parser.add_argument("--publish-only", action="store_true", help="write the last checkpoint and stop")
-    args = parser.parse_args()
-    args.flags = [a for a in sys.argv[1:] if a != "--publish-only"]
+    args = tyro.cli(Options, description=__doc__)
     args.work.mkdir(parents=True, exist_ok=True)
-    args.flite = shutil.which("flite") is not None
     if args.publish_only:
         return publish(Trainer(args), args.out)
     jobs = [("sounds", i) for i in range(args.sound_parts)] + [("words", i) for i in range(args.word_parts)]

@@ -51,7 +51,8 @@ def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
             reason = "the header gives 0 as sample rate or number of channels"
         raise ClipError(path, f"not readable as audio ({reason}): convert it to WAV or FLAC, or replace it") from error
     if not samples.any():
-        raise ClipError(path, "all samples are zero: record it again or remove it")
+        part = "" if seconds is None else f" in the first {seconds:g} s"
+        raise ClipError(path, f"all samples are zero{part}: record it again or remove it")
     if not (np.abs(samples) < 1e9).all():
         raise ClipError(path, "samples are NaN, infinite or absurdly large: export it again or remove it")
     # The kernel of resample has as many rows as the reduced ratio's numerator: 44,101 Hz would need gigabytes. Ratios

@@ -11,13 +11,14 @@ Clip i depends on SEED and i only.
 
 from __future__ import annotations
 
-import argparse
 import itertools
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tyro
 
 from astmoa.audio.fbank import SAMPLE_RATE
 
@@ -215,16 +216,20 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     return noise / np.sqrt(np.mean(noise**2))
 
 
-def main() -> None:
-    """Write the first clips as WAV files."""
-    import soundfile  # only to listen: rendering itself needs numpy alone
+@dataclass(frozen=True)
+class Options:
+    """Write clips of the built-in data set as WAV files, to listen to them."""
 
-    parser = argparse.ArgumentParser(
-        description="Write clips of the built-in data set as WAV files, to listen to them."
-    )
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--clips", type=int, default=5, help="how many, from the first on")
-    options = parser.parse_args()
+    out: tyro.conf.Positional[Path]
+    """Folder to write to."""
+    clips: int = 5
+    """How many, from the first on."""
+
+
+def main() -> None:
+    import soundfile
+
+    options = tyro.cli(Options)
     options.out.mkdir(parents=True, exist_ok=True)
     for index, clip in enumerate(plan()[: options.clips]):
         path = options.out / f"{clip['name']}-{LABELS[clip['label']].replace(' ', '-')}.wav"
