@@ -200,7 +200,7 @@ import sys
 from pathlib import Path
 from tests.sweep.test_run import proposals, run
 if __name__ == "__main__":
-    print(run(Path(sys.argv[1]), proposals(epochs=60), trials_at_once=2), flush=True)
+    print(run(Path(sys.argv[1]), proposals(epochs=40), trials_at_once=2), flush=True)
 """
 
 
@@ -232,7 +232,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
     sweep = load_sweep(run_dir)
     assert sweep.states["completed"] == 4
     events = [(e["trial_id"], e["epoch"]) for e in read_journal(run_dir) if e["type"] == "epoch"]
-    assert len(events) == len(set(events)) == 4 * 60
+    assert len(events) == len(set(events)) == 4 * 40
     trial = sweep.trials[0]
     epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
     assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
@@ -250,7 +250,7 @@ def test_two_sweeps_side_by_side_do_not_share_a_ray(tmp_path):
     """The one that ends first must not take the other's workers with it."""
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    driver = DRIVER.replace("epochs=60", "epochs=int(sys.argv[2])")
+    driver = DRIVER.replace("epochs=40", "epochs=int(sys.argv[2])")
     started = [
         subprocess.Popen(
             [sys.executable, "-c", driver, str(tmp_path / epochs), epochs],
