@@ -149,8 +149,12 @@ def _curves_panel(axes: Axes, marked: Sequence[Marked], colours: Sequence[str]) 
             mean = [float(np.mean([curve[epoch] for curve in curves])) for epoch in common]
             axes.plot(common, mean, color=colour, lw=2 if "front" in marks else 1.3, label=point.label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if 0 < len(axes.get_legend_handles_labels()[1]) <= 12:
-        axes.legend(loc="lower right", frameon=False, fontsize=8, ncols=2)
+    # Colours are the left panel's. Many names would cover the curves: then only the front's are given.
+    lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+    if len(lines) > len(_COLOURS):
+        lines = [line for line in lines if line.get_lw() == 2]
+    if 0 < len(lines) <= 12:
+        axes.legend(handles=lines, loc="lower right", frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
     _frame(axes)
 
 
@@ -168,10 +172,12 @@ def _frame(axes: Axes) -> None:
 def _spread_labels(axes: Axes, names: Sequence[Annotation], canvas: FigureCanvasAgg) -> None:
     """Put each name near its point where it hides least: tries eight sides at growing distances, in pixels.
 
-    Among many points a name must find room close by, or it is left out: far off it would seem another point's.
+    Among many points, or when it is long, a name must find room close by: far off it would seem another point's. A name
+    without room is left out, if its point is not on the front.
     """
     crowded = len(names) > _MOST_NAMES
-    names = sorted(names, key=lambda name: name.get_fontweight() != "bold")  # the best point's name chooses first
+    # The best point's name chooses first, then the front's.
+    names = sorted(names, key=lambda name: (name.get_fontweight() != "bold", name.get_color() != _FRONT))
     renderer = canvas.get_renderer()
     pixels_per_point = axes.figure.dpi / 72
     frame = axes.get_window_extent(renderer)
@@ -189,7 +195,8 @@ def _spread_labels(axes: Axes, names: Sequence[Annotation], canvas: FigureCanvas
         size = np.array([extent.width, extent.height])
         others = np.vstack(taken)
         tried = []
-        for distance in (9, 14) if crowded else (9, 14, 20, 28, 38):
+        close = crowded or len(name.get_text()) > 8
+        for distance in (9, 14) if close else (9, 14, 20, 28, 38):
             for side in _SIDES:
                 corner = point + side * distance * 0.8 * pixels_per_point - size * (1 - side) / 2
                 inside = frame.contains(*corner) and frame.contains(*(corner + size))
@@ -197,7 +204,9 @@ def _spread_labels(axes: Axes, names: Sequence[Annotation], canvas: FigureCanvas
                 hidden = np.prod(np.maximum(common, 0), axis=1).sum()
                 tried.append((hidden + distance + (0 if inside else 1e6), len(tried), corner))
         cost, _, corner = min(tried)
-        if crowded and cost > 20:  # more than its distance: it would hide something
+        if (
+            crowded or (close and name.get_color() != _FRONT)
+        ) and cost > 20:  # more than its distance: it would hide something
             name.set_visible(False)
             continue
         name.set_position((corner - point) / pixels_per_point)

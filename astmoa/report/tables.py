@@ -92,6 +92,8 @@ def rich_table(sweep: SweepRecord) -> RenderableType:
         pad_edge=False,
     )
     columns, rows = _cells({**facts, "varying": [], "points": [{**p, "varying": {}} for p in facts["points"]]})
+    if not _named_n_p(point["label"] for point in facts["points"]):  # the label gives the bottleneck too
+        columns, rows = columns[:1] + columns[2:], [row[:1] + row[2:] for row in rows]
     for name, is_number in columns:  # what varies is in the label; for 80 columns, numbers' headers break, cells never
         header = Text(name.replace(" ", "\n") if is_number else name)
         table.add_column(header, justify="right" if is_number else "left", no_wrap=is_number)
