@@ -4,8 +4,8 @@ Everything that comes after a sweep (tables, pictures, the MLflow mirror, export
 Line types, each with `type` and `time` (seconds since 1970):
 
     sweep      once, first: format, sweep_id, study, command, options, num_trials, data, backbone, versions, git_commit
-    proposal   trial_id, config (complete), config_hash, point (hash without seed and fold), label,
-               params {adapter, router, norm, head, num_trainable_params}
+    proposal   trial_id, index (place in the study's order), config (complete), config_hash, point (hash without seed
+               and fold), label, params {adapter, router, norm, head, num_trainable_params}
     start      trial_id, device (cpu, cuda)
     epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds
     decision   trial_id, epoch, action ("stop")

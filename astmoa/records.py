@@ -130,7 +130,7 @@ class PointRecord:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A whole sweep: header event, trials in the order they were proposed, and its sweep_end if it came to one."""
+    """A whole sweep: header event, trials in the study's order, and its sweep_end if it came to one."""
 
     header: Event
     trials: tuple[TrialRecord, ...]
@@ -174,7 +174,9 @@ def load_sweep(run_dir: Path) -> SweepRecord:
 def sweep_record(events: Sequence[Event], where: str = "journal") -> SweepRecord:
     """The sweep of these events, oldest first; `where` is their source, for errors. Unknown types are passed over."""
     header = sweep_header(events, where)
-    trials = tuple(trial_record(of_trial) for of_trial in events_by_trial(events, where).values())
+    # In the study's own order: which trial starts first is a race between workers.
+    by_trial = sorted(events_by_trial(events, where).values(), key=lambda of_trial: of_trial[0].get("index", 0))
+    trials = tuple(trial_record(of_trial) for of_trial in by_trial)
     # An extended sweep goes on after its end: only an end that nothing follows counts.
     last = events[-1]
     return SweepRecord(header, trials, last if last["type"] == "sweep_end" else None)

@@ -132,3 +132,11 @@ def test_every_prefix_of_a_journal_is_a_sweep(tmp_path):
 
 def test_flatten():
     assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1], "f": {}}) == {"a.b": 1, "a.c.d": None, "e": [1], "f": {}}
+
+
+def test_trials_come_in_the_studys_order_not_in_that_of_their_starts():
+    events = sweep_events([Trial("late", config(4)), Trial("early", config(2))])
+    for event in events:
+        if event["type"] == "proposal":
+            event["index"] = {"late": 1, "early": 0}[event["trial_id"]]
+    assert [trial.trial_id for trial in sweep_record(events).trials] == ["early", "late"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ray import tune
@@ -45,7 +45,8 @@ class JournalCallback(tune.Callback):
     def __init__(
         self,
         journal: Journal,
-        proposals: Iterable[Proposal],
+        proposals: Sequence[Proposal],
+        finished: Collection[str],
         known_epochs: dict[str, int],
         shape: BackboneShape,
         num_classes: int,
@@ -53,7 +54,8 @@ class JournalCallback(tune.Callback):
         display: Display,
     ):
         self._journal, self._display, self._known_epochs = journal, display, known_epochs
-        self._proposals = {p.trial_id: p for p in proposals}
+        self._proposals = {p.trial_id: p for p in proposals if p.trial_id not in finished}
+        self._indices = {p.trial_id: index for index, p in enumerate(proposals)}
         self._shape, self._num_classes, self._device = shape, num_classes, device
         self._proposed = set(known_epochs)
 
@@ -99,6 +101,7 @@ class JournalCallback(tune.Callback):
         self._journal.append(
             "proposal",
             trial_id=trial_id,
+            index=self._indices[trial_id],
             config=proposal.config.to_dict(),
             config_hash=trial_id,
             point=proposal.config.point(),

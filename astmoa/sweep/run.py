@@ -71,7 +71,9 @@ def run_sweep(
             display.done_epochs = sum(_epochs(p) for p in proposals if p.trial_id in finished)
             display.states["completed"] = len(finished)
             num_classes = len(inputs.label_names)
-            callback = JournalCallback(journal, todo, known_epochs, backbone.shape, num_classes, setup.device, display)
+            callback = JournalCallback(
+                journal, proposals, finished, known_epochs, backbone.shape, num_classes, setup.device, display
+            )
             reason = "interrupted" if _tune(todo, setup, resources, callback) else "every trial ended"
             journal.append("sweep_end", reason=reason, seconds=time.time() - start)
         return reason

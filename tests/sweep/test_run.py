@@ -143,7 +143,7 @@ def test_a_worker_that_never_came_up_leaves_a_readable_journal(tmp_path):
     journal = Journal(tmp_path)
     journal.append("sweep", **HEADER)
     trials = proposals()
-    callback = JournalCallback(journal, trials, {}, backbone().shape, 3, "cpu", Display(4, 12))
+    callback = JournalCallback(journal, trials, (), {}, backbone().shape, 3, "cpu", Display(4, 12))
     broken = SimpleNamespace(config={"trial_id": trials[0].trial_id}, get_error=lambda: RuntimeError("no memory"))
     callback.on_trial_error(0, [], broken)
     journal.close()
