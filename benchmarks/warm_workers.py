@@ -33,9 +33,10 @@ from ray import tune
 from astmoa.backbone import Backbone, load_backbone
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.journal import read_journal
-from astmoa.study import sweep_header
+from astmoa.study import StudyOptions, sweep_header
+from astmoa.sweep.cluster import plan_resources
 from astmoa.sweep.proposals import Proposal, replicate
-from astmoa.sweep.run import plan_resources, run_sweep
+from astmoa.sweep.run import run_sweep
 from astmoa.training.inputs import DeviceData, Inputs, open_inputs
 from astmoa.training.trial import Trial
 
@@ -113,7 +114,9 @@ def start_private_ray() -> None:
 
 def warm_pass(options: Options, proposals: list[Proposal], inputs: Inputs, backbone: Backbone) -> Pass:
     with tempfile.TemporaryDirectory(prefix="astmoa-bench-") as folder:
-        header = sweep_header("warm_workers", ["x"], inputs, proposals[0].config, backbone, len(proposals))
+        header = sweep_header(
+            "warm_workers", ["x"], StudyOptions(), inputs, proposals[0].config, backbone, len(proposals)
+        )
         start = time.time()
         start_private_ray()
         run_sweep(Path(folder), header, proposals, inputs, backbone, options.trials_at_once, options.gpus_per_trial)
@@ -171,7 +174,7 @@ def cold_pass(options: Options, proposals: list[Proposal]) -> Pass:
     start = time.time()
     start_private_ray()
     try:
-        resources = plan_resources(options.trials_at_once, options.gpus_per_trial)
+        resources = plan_resources(len(proposals), options.trials_at_once, options.gpus_per_trial)
         space = {
             "trial": tune.grid_search([p.config.to_dict() for p in proposals]),
             "cpu_threads": max(1, int(resources.cpus)),
