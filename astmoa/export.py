@@ -130,7 +130,7 @@ class Predictor:
         except (ValueError, yaml.YAMLError) as error:
             raise RunError(f"{bundle} is damaged ({str(error).splitlines()[0]}): export it again") from None
         tensors, metadata = load_tensors(bundle / ADAPTER)
-        self.bf16 = metadata["bf16"]
+        self.bf16 = bool(metadata.get("bf16"))
         backbone = load_backbone(self.config.backbone.name)
         wanted = self.facts["backbone"]["fingerprint"]
         if backbone.fingerprint != wanted:
