@@ -28,7 +28,6 @@ from astmoa.backbone import load_backbone
 from astmoa.config import TrialConfig
 from astmoa.errors import BackboneError, RunError
 from astmoa.petl.graft import AdaptedClassifier
-from astmoa.provenance import program
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, load_sweep
 from astmoa.training.checkpoint import load_tensors
 
@@ -178,6 +177,6 @@ def _readme(config: TrialConfig, facts: dict[str, Any]) -> str:
 Validation accuracy {facts["val_accuracy"]:.4f}, test accuracy {facts["test_accuracy"]:.4f} ({seeds});
 {facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {config.backbone.name}.
 
-    {program("astmoa")} predict . clip.wav           # labels with probabilities
-    {program("astmoa")} train --config config.yaml   # train it again
+    astmoa predict . clip.wav           # labels with probabilities
+    astmoa train --config config.yaml   # train it again
 """
