@@ -25,10 +25,10 @@ def shared_data() -> Path:
     return SHARED
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
     """Tests neither read nor fill the user's feature cache; they share one, so that features are computed once."""
-    monkeypatch.setenv("ASTMOA_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    os.environ["ASTMOA_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
 
 
 def make_model(hidden_size=16, num_layers=3, max_length=64, **changes):
