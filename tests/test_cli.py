@@ -74,6 +74,14 @@ def _silent_clip(tones, tmp_path):
     return folder
 
 
+def _assert_one_line(code, error, words):
+    assert code == 2
+    assert error.startswith("error: ")
+    assert "\n" not in error
+    for word in words:
+        assert word in error
+
+
 @pytest.mark.parametrize(
     ("make", "args", "words"),
     [
@@ -101,12 +109,7 @@ def test_wrong_input_to_train_is_one_line(make, args, words, tones, tiny_folder,
         command += ["--data.name", "csv", "--data.root", str(make(tones, tmp_path))]
     with pytest.raises(SystemExit) as caught:
         main([*command, *args.split()])
-    assert caught.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ")
-    assert "\n" not in error
-    for word in words:
-        assert word in error
+    _assert_one_line(caught.value.code, capsys.readouterr().err.strip(), words)
 
 
 def test_a_bad_clip_can_be_left_out(tones, tiny_folder, tmp_path, capsys):
@@ -132,12 +135,7 @@ def test_a_bad_clip_can_be_left_out(tones, tiny_folder, tmp_path, capsys):
 def test_wrong_input_to_the_others_is_one_line(args, words, capsys):
     with pytest.raises(SystemExit) as caught:
         main(args.split())
-    assert caught.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ")
-    assert "\n" not in error
-    for word in words:
-        assert word in error
+    _assert_one_line(caught.value.code, capsys.readouterr().err.strip(), words)
 
 
 @pytest.mark.parametrize("args", [[], *[[c] for c in ("train", "params", "frontier", "export", "predict", "track")]])

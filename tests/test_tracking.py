@@ -182,7 +182,7 @@ def test_again_changes_nothing(run_dir, uri):
 
 
 def test_again_sends_nothing(run_dir, uri, monkeypatch):
-    sync(run_dir, uri)
+    first = sync(run_dir, uri)
     for name in (
         "create_run",
         "log_batch",
@@ -193,7 +193,7 @@ def test_again_sends_nothing(run_dir, uri, monkeypatch):
         "create_experiment",
     ):
         monkeypatch.setattr(mlflow_client(), name, lambda *args, **kwargs: pytest.fail("something was sent"))
-    sync(run_dir, uri)
+    assert sync(run_dir, uri).parent_run_id == first.parent_run_id
 
 
 def test_rows_sent_twice_are_kept_once(run_dir, uri):

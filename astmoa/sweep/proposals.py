@@ -58,6 +58,8 @@ def random_methods(
     empty = [key for space in spaces for key, choices in space.items() if not len(choices)]
     if empty or not spaces:
         raise ConfigError(f"the search space is empty: no choices for {', '.join(empty) or 'any key'}")
+    if num_points < 1:
+        raise ConfigError(f"{num_points} points to draw is not possible: give at least 1")
     if seed < 0:
         raise ConfigError(f"search seed {seed} is not possible: give a whole number of at least 0")
     rng = np.random.default_rng(seed)
