@@ -24,6 +24,8 @@ class Point:
     """Switches on top of the template's."""
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's accuracy in percent, by data set."""
+    lr: float | None = None
+    """Its own peak learning rate. None: the template's."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ def replicate(
             for point in points:
                 data = dataclasses.replace(template.data, fold=fold)
                 faithful = (*template.faithful, *point.faithful)
-                config = dataclasses.replace(template, data=data, method=point.method, seed=seed, faithful=faithful)
+                optim = template.optim if point.lr is None else dataclasses.replace(template.optim, lr=point.lr)
+                config = dataclasses.replace(
+                    template, data=data, method=point.method, optim=optim, seed=seed, faithful=faithful
+                )
                 proposal = Proposal(point.label, complete(config), point.paper)
                 proposals.setdefault(proposal.trial_id, proposal)
     return list(proposals.values())
