@@ -13,6 +13,7 @@ import tyro
 import yaml
 from rich.console import Console
 
+from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete
 from astmoa.data_cli import Check
 from astmoa.errors import ConfigError, exit_in_one_line
@@ -125,22 +126,6 @@ class Frontier:
 
 
 @dataclass(frozen=True)
-class Export:
-    """Write a frontier point as a folder that reloads, predicts and trains again."""
-
-    run_dir: Positional[Path]
-    out: Path
-    """The folder to write."""
-    pick: Literal["best", "knee", "smallest"] = "best"
-    """best: highest validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest."""
-
-    def run(self) -> None:
-        from astmoa.export import export
-
-        print(export(self.run_dir, self.pick, self.out))
-
-
-@dataclass(frozen=True)
 class Predict:
     """Print the labels of audio files with their probabilities."""
 
@@ -194,6 +179,7 @@ COMMANDS = {
     "params": Params,
     "frontier": Frontier,
     "export": Export,
+    "reproduce": Reproduce,
     "predict": Predict,
     "track": Track,
     "data": Data,

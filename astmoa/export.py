@@ -1,110 +1,144 @@
-"""A frontier point as a folder that reloads, predicts and trains again.
-
-config.yaml            the trial, complete: `astmoa train --config config.yaml` trains it again
-adapter.safetensors    every trained tensor of the best epoch, by the names of AdaptedClassifier.tensors
-labels.json            class names in the order of the logits
-bundle.json            what it was trained on and with, and what it reached
-README.md              the commands
-"""
+"""A point of a sweep's frontier as a bundle, and the bundle as a model that predicts."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import shutil
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import yaml
 
 from astmoa import frontier
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
 from astmoa.backbone import load_backbone
+from astmoa.bundle import ADAPTER, check_backbone, read_bundle, write_bundle
 from astmoa.config import TrialConfig
-from astmoa.errors import BackboneError, RunError
+from astmoa.errors import ConfigError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.records import PointRecord, SweepRecord, TrialRecord, load_sweep
+from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
 from astmoa.training.checkpoint import load_tensors
 
-Pick = Literal["best", "knee", "smallest"]
-ADAPTER = "adapter.safetensors"
+PICKS = "best, knee, smallest, budget=N (such as budget=300000) or all"
 
 
-def export(run_dir: Path, pick: Pick, out: Path) -> Path:
-    """Write the picked point of a sweep's frontier to `out` and return it.
+def export(run_dir: Path, pick: str, out: Path) -> Path:
+    """Write the picked point of a sweep's frontier to `out` and return it; `pick` as in `pick_point`.
 
-    best: highest mean validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest. Of
-    the point's replicates the one with the highest validation accuracy is taken. Test accuracy plays no part.
-    Raises RunError when no trial has completed or its weights are gone.
+    Of the point's replicates the one with the highest validation accuracy is taken. Test accuracy plays no part.
+    Raises ConfigError for another pick, RunError when no trial has completed or its weights are gone.
     """
     sweep = load_sweep(run_dir)
-    trial = best_replicate(pick_point(sweep, pick))
-    adapter = Path(run_dir) / "trials" / trial.trial_id / ADAPTER
-    if not adapter.is_file():
-        raise RunError(f"{adapter} is gone: run the sweep again with the same --out to train this trial again")
-    config = TrialConfig.from_dict(trial.config)
-    facts = {
+    return _export([(pick_point(sweep, pick), Path(out))], sweep, run_dir, pick)[0]
+
+
+def export_all(run_dir: Path, out: Path) -> list[Path]:
+    """Write every point of the front to a folder of its own in `out`, named by its label; smallest first.
+
+    Raises RunError as `export`, before anything is written.
+    """
+    sweep = load_sweep(run_dir)
+    names: list[str] = []
+    points = _front(sweep)
+    for point in points:
+        slug = re.sub(r"[^a-z0-9._]+", "-", point.label.lower()).strip("-.") or "point"
+        tries = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(points) + 1))
+        names.append(next(name for name in tries if name not in names))
+    return _export(
+        [(point, Path(out) / name) for point, name in zip(points, names, strict=True)], sweep, run_dir, "all"
+    )
+
+
+def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:
+    """The point that `pick` names, among the front's; of a confirmed search, among those that were confirmed.
+
+    best: highest mean validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest.
+    budget=N: the most accurate with at most N trainable parameters as the papers count them, without the head.
+    """
+    points = _front(sweep)
+    if pick.startswith("budget="):
+        return _most_accurate_within(points, pick.removeprefix("budget="))
+    if pick not in ("best", "knee", "smallest"):
+        raise ConfigError(f"--pick {pick} is not possible: choose {PICKS}")
+    return points[frontier.pick(_scores(points), pick)]
+
+
+def _front(sweep: SweepRecord) -> list[PointRecord]:
+    """Smallest first, never empty."""
+    points = sweep.contenders()
+    if not points:
+        raise RunError(f"sweep {sweep.sweep_id} has no completed trial: nothing to export")
+    return [points[index] for index in frontier.front(_scores(points))]
+
+
+def _scores(points: Sequence[PointRecord]) -> list[tuple[int, float]]:
+    return [(point.num_trainable_params, point.val_accuracy.mean) for point in points]
+
+
+def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointRecord:
+    if not text.isdecimal():
+        raise ConfigError(f"--pick budget={text} is not possible: give a whole number of parameters: {PICKS}")
+    fitting = [point for point in points if point.paper_params <= int(text)]
+    if not fitting:
+        smallest = min(points, key=lambda point: point.paper_params)
+        raise RunError(
+            f"no point of the front has at most {int(text):,} trainable parameters (without the head): the smallest, "
+            f"{smallest.label}, has {smallest.paper_params:,}; raise the budget"
+        )
+    return max(fitting, key=lambda point: point.val_accuracy.mean)
+
+
+def _export(points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str) -> list[Path]:
+    trials = [best_replicate(point) for point, _ in points]
+    adapters = [Path(run_dir) / "trials" / trial.trial_id / ADAPTER for trial in trials]
+    for adapter in adapters:
+        if not adapter.is_file():
+            raise RunError(f"{adapter} is gone: run the sweep again with the same --out to train this trial again")
+    probabilities = front_probabilities(sweep)
+    bundles = []
+    for (point, out), trial, adapter in zip(points, trials, adapters, strict=True):
+        facts = {"pick": pick, **_facts(sweep, point, trial, probabilities.get(point.point))}
+        config = TrialConfig.from_dict(trial.config)
+        bundles.append(write_bundle(out, config, adapter, sweep.header["data"]["labels"], facts))
+    return bundles
+
+
+def _facts(
+    sweep: SweepRecord, point: PointRecord, trial: TrialRecord, front_probability: float | None
+) -> dict[str, Any]:
+    """What a bundle records. val_accuracy and val_interval (over its clips) are the trial's, `point` is its point's."""
+    spread = point.val_accuracy
+    hidden = sweep.is_search and not point.confirmed  # the test says something about chosen points only
+    return {
         "sweep": sweep.sweep_id,
         "study": sweep.study,
-        "pick": pick,
         "label": trial.label,
         "data": sweep.header["data"],
         "backbone": sweep.header["backbone"],
         "params": trial.params,
         "val_accuracy": trial.val_accuracy,
-        "test_accuracy": trial.test_accuracy,
+        "val_interval": trial.val_interval,
+        "test_accuracy": None if hidden else trial.test_accuracy,
+        "point": {
+            "point": point.point,
+            "val_accuracy": spread.mean,
+            "val_interval": None if spread.low is None else [spread.low, spread.high],
+            "val_std": spread.std,
+            "num_replicates": spread.n,
+            "replicates": "folds" if len(point.completed_folds) > 1 else "seeds",
+            "seeds": sorted({trial.seed for trial in point.trials}),
+            "front_probability": front_probability,
+        },
+        "device": trial.device,
+        "cpu_threads": (trial.end or {}).get("cpu_threads"),
+        **{key: sweep.header.get(key) for key in ("machine", "versions", "git_commit")},
     }
-    return write_bundle(out, config, adapter, sweep.header["data"]["labels"], facts)
-
-
-def pick_point(sweep: SweepRecord, pick: Pick) -> PointRecord:
-    """The point that `pick` names, among those with a completed trial."""
-    points = [point for point in sweep.points() if point.val_accuracy is not None]
-    if not points:
-        raise RunError(f"sweep {sweep.sweep_id} has no completed trial: nothing to export")
-    values = [(point.num_trainable_params, point.val_accuracy.mean) for point in points]
-    return points[frontier.pick(values, pick)]
 
 
 def best_replicate(point: PointRecord) -> TrialRecord:
     return max(point.completed, key=lambda trial: trial.val_accuracy)
-
-
-def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str], facts: dict[str, Any]) -> Path:
-    """Write the folder whole or not at all; an older bundle at the same place is replaced, anything else refused."""
-    out = Path(out)
-    if out.exists() and not (out / "bundle.json").is_file():
-        raise RunError(f"{out} exists and is no exported bundle; choose another --out")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        shutil.copyfile(adapter, temporary / ADAPTER)
-        (temporary / "config.yaml").write_text(yaml.safe_dump(_anywhere(config).to_dict(), sort_keys=False))
-        (temporary / "labels.json").write_text(json.dumps(list(labels), indent=1) + "\n")
-        (temporary / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (temporary / "README.md").write_text(_readme(config, facts))
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
-        if out.exists():
-            out.rename(old)
-        temporary.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return out
-
-
-def _anywhere(config: TrialConfig) -> TrialConfig:
-    """The same trial with absolute paths: a bundle is used from other folders than the sweep was started in."""
-    data, backbone = config.data, config.backbone
-    if data.root is not None:
-        data = dataclasses.replace(data, root=str(Path(data.root).resolve()))
-    if Path(backbone.name).is_dir() and backbone.name != "builtin":
-        backbone = dataclasses.replace(backbone, name=str(Path(backbone.name).resolve()))
-    return dataclasses.replace(config, data=data, backbone=backbone)
 
 
 @dataclass(frozen=True)
@@ -119,24 +153,12 @@ class Predictor:
 
     def __init__(self, bundle: Path, device: torch.device | str = "cpu"):
         bundle = Path(bundle)
-        try:
-            self.config = TrialConfig.from_dict(yaml.safe_load((bundle / "config.yaml").read_text()))
-            self.labels: list[str] = json.loads((bundle / "labels.json").read_text())
-            self.facts: dict[str, Any] = json.loads((bundle / "bundle.json").read_text())
-            wanted, about_data = self.facts["backbone"]["fingerprint"], self.facts["data"]
-            self.seconds, self.metric = about_data["seconds"], about_data.get("metric", "accuracy")
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(f"{error.filename} is missing: give a folder that `astmoa export` wrote") from None
-        except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            raise RunError(f"{bundle} is damaged ({str(error).splitlines()[0]}): export it again") from None
+        self.config, self.labels, self.facts = read_bundle(bundle)
+        self.seconds, self.metric = self.facts["data"]["seconds"], self.facts["data"].get("metric", "accuracy")
         tensors, metadata = load_tensors(bundle / ADAPTER)
         self.bf16 = bool(metadata.get("bf16"))
         backbone = load_backbone(self.config.backbone.name)
-        if backbone.fingerprint != wanted:
-            raise BackboneError(
-                f"backbone {backbone.name!r} has fingerprint {backbone.fingerprint}, {bundle} was trained on {wanted}: "
-                "give it the same weights"
-            )
+        check_backbone(backbone, self.facts, bundle)
         backbone.model.to(device)
         self.device = torch.device(device)
         self.num_frames = num_frames(num_samples(self.seconds))
@@ -169,16 +191,3 @@ class Predictor:
         probabilities, indices = (logits.sigmoid() if several else logits.softmax(0)).sort(descending=True)
         pairs = zip(indices[:top].tolist(), probabilities[:top].tolist(), strict=True)
         return [Prediction(self.labels[index], probability) for index, probability in pairs]
-
-
-def _readme(config: TrialConfig, facts: dict[str, Any]) -> str:
-    metric = facts["data"].get("metric", "accuracy")
-    seeds = f"seed {config.seed}, fold {config.data.fold}"
-    return f"""# {facts["label"]} ({config.method.name}), {facts["pick"]} of {facts["study"]}
-
-Validation {metric} {facts["val_accuracy"]:.4f}, test {metric} {facts["test_accuracy"]:.4f} ({seeds});
-{facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {config.backbone.name}.
-
-    astmoa predict . clip.wav           # labels with probabilities
-    astmoa train --config config.yaml   # train it again
-"""

@@ -3,20 +3,24 @@
 Everything that comes after a sweep (tables, pictures, the MLflow mirror, export, resume) reads this file, nothing else.
 Line types, each with `type` and `time` (seconds since 1970):
 
-    sweep      once, first: format, sweep_id, study, command, options, num_trials, data, backbone, versions, git_commit
+    sweep      once, first: format, sweep_id, study, command, options, data, backbone, versions, git_commit;
+               num_trials where a study enumerates its points, search (space, sampler, scheduler, ...) where it searches
     proposal   trial_id, index (place in the study's order), config (complete), config_hash, point (hash without seed
-               and fold), label, params {adapter, router, norm, head, num_trainable_params}
+               and fold), label, params {adapter, router, norm, head, num_trainable_params}; in a search also phase
+               (search, confirm) and ask (number, candidate, passed_over: what the sampler needs to go on)
     start      trial_id, device (cpu, cuda)
-    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds
-    decision   trial_id, epoch, action ("stop")
+    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds
+    decision   trial_id, epoch, action ("stop"), milestone
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
-               device_seconds, error. Absence is never a number: a failed trial has no accuracies (null).
+               device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or
+               stopped trial has no accuracies (null).
     sweep_end  reason, seconds
     resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -44,6 +48,8 @@ class Journal:
         try:
             _lock(self._file, self.path)
             _drop_unfinished_line(self._file)
+            self._file.seek(0, os.SEEK_END)
+            self._end = self._file.tell()
             _sync_folder(self.path.parent)  # the new file's name has to survive a power cut, too
         except BaseException:
             self._file.close()
@@ -53,10 +59,25 @@ class Journal:
         """Write one event, and return it as a reader will see it. NaN and infinities become null."""
         event = _plain({"type": type, "time": time.time(), **fields})
         line = json.dumps(event, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._take_back()
+            why = error.strerror or str(error)
+            raise RunError(
+                f"{self.path}: cannot be written ({why}): make room, then go on with --resume {self.path.parent}"
+            ) from None
+        self._end = self._file.tell()
         return json.loads(line)
+
+    def _take_back(self) -> None:
+        """Half a line helps nobody. Where even that fails, the next one who opens the journal drops it."""
+        with contextlib.suppress(OSError):
+            self._file.close()  # flushes, and may fail, once more
+        with contextlib.suppress(OSError):
+            os.truncate(self.path, self._end)
 
     def close(self) -> None:
         self._file.close()
@@ -121,6 +142,12 @@ def _drop_unfinished_line(file: BinaryIO) -> None:
     keep = text.rfind(b"\n") + 1
     if keep != len(text):
         file.truncate(keep)
+
+
+def unfinished_line(run_dir: Path) -> bytes:
+    """What a crash in the middle of a write left after the last whole line; empty as a rule."""
+    text = (Path(run_dir) / NAME).read_bytes()
+    return text[text.rfind(b"\n") + 1 :]
 
 
 def _sync_folder(folder: Path) -> None:

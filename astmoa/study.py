@@ -20,39 +20,57 @@ from rich.console import Console
 from astmoa.backbone import Backbone, load_backbone
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
-from astmoa.journal import FORMAT
+from astmoa.journal import FORMAT, unfinished_line
+from astmoa.journal import NAME as JOURNAL
 from astmoa.provenance import git_commit, machine, program, versions
+from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
+from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
+from astmoa.sweep.space import Space
 from astmoa.training.inputs import Inputs, open_inputs
+
+Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
 
 
 def main(
     study: str,
     options_type: type[StudyOptions],
-    points: Callable[[Any, BackboneShape], list[Point]],
+    points: Plan,
     description: str,
     paper: str | None = None,
     then: Callable[[Path], None] | None = None,
 ) -> None:
     """Parse the command line and run the study. A user's error ends it with one line and exit code 2.
 
+    points: what the study runs: a list of points, or a Space for a search (then its options are SearchOptions).
     then: what this study makes of its run folder besides table and picture.
     paper: where the points' `paper` figures come from, such as "Table 3 of arXiv 2402.00828".
     """
     with exit_in_one_line("the same command with the same --out goes on from here"):
-        out = run_study(study, tyro.cli(options_type, description=description), points, paper)
+        out = run_study(study, parse(study, options_type, description), points, paper)
         if then is not None:
             then(out)
 
 
-def run_study(
-    study: str,
-    options: StudyOptions,
-    points: Callable[[Any, BackboneShape], list[Point]],
-    paper: str | None = None,
-) -> Path:
+def parse(study: str, options_type: type[StudyOptions], description: str) -> StudyOptions:
+    """The command line's options; with --resume, those that the run folder was started with are the defaults."""
+    run_dir = _after("--resume", sys.argv[1:])
+    if run_dir is None or {"--help", "-h"} & set(sys.argv):
+        return tyro.cli(options_type, description=description)
+    stored = stored_options(study, options_type, Path(run_dir))
+    options = tyro.cli(options_type, description=description, default=stored)
+    check_unchanged(stored, options)
+    return dataclasses.replace(options, out=stored.out)
+
+
+def _after(flag: str, arguments: list[str]) -> str | None:
+    given = [argument.split("=", 1)[1] for argument in arguments if argument.startswith(f"{flag}=")]
+    return given[-1] if given else arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else None
+
+
+def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
     from astmoa.records import load_sweep
     from astmoa.sweep.run import run_sweep  # ray is imported when a sweep runs, not by `--help`
@@ -60,31 +78,46 @@ def run_study(
 
     console = Console(stderr=True)
     out = options.out or Path("runs") / f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}"
+    tell_of_cut_line(out)
     template = options.template()
     backbone = load_backbone(options.backbone)
-    configurations = points(options, backbone.shape)
-    if not configurations:
+    planned = points(options, backbone.shape)
+    if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
-    console.print(f"[bold]{study}[/]: {len(configurations)} points in {out}", soft_wrap=True)
-    inputs = open_inputs(template.data, options.folds, all_folds=options.cross_validate)
+    all_folds: bool | str = options.cross_validate
+    if isinstance(planned, Space):
+        num_candidates = len(planned.candidates(backbone.shape, options.max_params))
+        console.print(f"[bold]{study}[/]: {num_candidates:,} candidates, in {out}", soft_wrap=True)
+        confirmation = options.confirmation()
+        all_folds = all_folds or ("if any" if confirmation and confirmation.folds is None else False)
+    else:
+        console.print(f"[bold]{study}[/]: {len(planned)} points in {out}", soft_wrap=True)
+    inputs = open_inputs(template.data, options.folds, all_folds=all_folds)
     seeds, folds = options.seed_range(), tuple(inputs.splits)
     console.print(f"{len(seeds)} seeds x {len(folds)} folds of {inputs.name}, {len(inputs.labels):,} clips")
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
-    proposals = replicate(configurations, template, seeds, folds)
     uri = options.tracking_uri or default_uri(out)
     argv = [redact(argument) for argument in sys.argv]
-    header = sweep_header(study, argv, options, inputs, template, backbone, len(proposals))
+    header = sweep_header(study, argv, options, inputs, template, backbone)
+    if isinstance(planned, Space):
+        header["search"] = options.described(planned)
+        parts = options.parts(planned, backbone.shape, inputs)
+    else:
+        proposals = replicate(planned, template, seeds, folds)
+        header["num_trials"] = len(proposals)
+        parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
     with LiveMirror(out, uri) as mirror:
-        reason = run_sweep(out, header, proposals, inputs, backbone, options.trials_at_once, options.gpus_per_trial)
+        at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
+        reason = run_sweep(out, header, inputs=inputs, backbone=backbone, **at_once, **parts)
         finish(out)
     console.print(f"Ended: {reason}.", highlight=False)
     show(out, uri, tracking_error=mirror.error)
     if reason == "interrupted":
-        again = shlex.join([program("python"), *argv, *([] if options.out else ["--out", str(out)])])
+        again = shlex.join([program("python"), argv[0], "--resume", str(out)])
         console.print(f"Go on with: {again}", highlight=False, soft_wrap=True, markup=False)
         sys.exit(130)
     sweep = load_sweep(out)
@@ -94,6 +127,19 @@ def run_study(
     return out
 
 
+def tell_of_cut_line(out: Path) -> None:
+    """A crash in the middle of a write leaves half a line, which the journal drops: say so."""
+    lost = unfinished_line(out) if (out / JOURNAL).is_file() else b""
+    if lost:
+        shown = lost[:60].decode(errors="replace")
+        Console(stderr=True).print(
+            f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+        )
+
+
 def sweep_header(
     study: str,
     argv: list[str],
@@ -101,7 +147,6 @@ def sweep_header(
     inputs: Inputs,
     template: TrialConfig,
     backbone: Backbone,
-    num_trials: int,
 ) -> dict[str, Any]:
     """The fields of the journal's first event: what was run, on what, with what."""
     from astmoa.tracking import redact
@@ -114,8 +159,7 @@ def sweep_header(
         "sweep_id": uuid.uuid4().hex[:12],
         "study": study,
         "command": shlex.join(["python", *argv]),
-        "options": {key: redact(str(value)) for key, value in dataclasses.asdict(options).items() if value is not None},
-        "num_trials": num_trials,
+        "options": {key: redact(v) if isinstance(v, str) else v for key, v in plain(options).items()},
         "data": {
             "name": inputs.name,
             "fingerprint": inputs.fingerprint,

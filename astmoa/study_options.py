@@ -44,6 +44,8 @@ _NO_CHANGE = {
     "skip_bad_clips",
     "faithful",
     "only_paper",  # leaves points out
+    "resume",
+    "max_failures",
 }
 
 
@@ -67,6 +69,8 @@ class StudyOptions:
     """Run folder: journal, checkpoints, table, picture, best bundle.
     Default: runs/STUDY-DATA-TIME.
     The same folder again goes on where it was interrupted, and runs nothing twice."""
+    resume: Path | None = None
+    """Go on with this run folder, with the options that it was started with; those given besides may raise a bound."""
     seeds: int = 2
     """Replicates of every configuration, with seeds 0, 1, ..."""
     folds: tuple[int, ...] = (1,)
@@ -96,6 +100,8 @@ class StudyOptions:
     """Share of a GPU that one trial holds. Default: 0.25 where there is a GPU, else 0."""
     tracking_uri: str | None = None
     """MLflow tracking server, such as http://HOST:5000. Default: an SQLite file mlflow.db beside the run folder."""
+    max_failures: int = 10
+    """End the sweep after this many failed trials in a row."""
     skip_bad_clips: bool = False
     """Leave unreadable clips out, and count them in the report, instead of stopping."""
     faithful: tuple[str, ...] = ()
@@ -106,6 +112,8 @@ class StudyOptions:
             raise RunError(f"--seeds {self.seeds} is not possible: give at least 1")
         if self.trials_at_once is not None and self.trials_at_once < 1:
             raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
+        if self.max_failures < 1:
+            raise RunError(f"--max-failures {self.max_failures} is not possible: give at least 1")
         gpus = self.gpus_per_trial
         if gpus is not None and not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus == int(gpus) > 0)):
             raise RunError(f"--gpus-per-trial {gpus} is not possible: give a share from 0 to 1, or a whole number")

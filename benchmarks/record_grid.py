@@ -1,42 +1,40 @@
-"""Record a dense grid of full learning curves on real audio: the table that search policies are replayed over.
+"""Record a dense grid of full learning curves on real audio: the table that ways to search are replayed over.
 
     python benchmarks/record_grid.py --fsdd ../shared/data/fsdd
 
-326 configurations (linear probe, single adapter, Dense-MoA, Soft-MoA; experts, slots, bottleneck, placement, layers,
+326 candidates (linear probe, single adapter, Dense-MoA, Soft-MoA; experts, slots, bottleneck, placement, layers,
 learning rate) x 12 epochs x 2 seeds with the built-in backbone. The task: which of ten digits one of six speakers says,
 60 classes, in the first 0.4 s of the Free Spoken Digit Dataset's recordings; of each class recordings 0-4 test, 5-9
-validate, 10-14 train. About three CPU-hours; the same command goes on where it was interrupted.
+validate, 10-14 train. About two and a half CPU-hours; the same command goes on where it was interrupted. The curves go
+to benchmarks/grids/fsdd60.json.gz, which `astmoa replay` and benchmarks/search_quality.py read.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from astmoa.config import MethodConfig
 from astmoa.errors import DataError, exit_in_one_line
+from astmoa.records import load_sweep
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, run_study
+from astmoa.sweep.curves import Curves
 from astmoa.sweep.proposals import Point
+from astmoa.sweep.space import Space
 
-PLACES, LEARNING_RATES = ["attention", "ffn", "both"], [2e-3, 8e-3]
-SPACES = [
-    {"name": ["linear"]},
-    {"name": ["bottleneck"], "bottleneck_dim": [1, 2, 4, 8, 16, 32], "placement": PLACES},
-    {"name": ["dense_moa"], "num_experts": [2, 4, 8], "bottleneck_dim": [1, 4, 16], "placement": PLACES},
-    {
-        "name": ["soft_moa"],
-        "num_experts": [2, 8],
-        "slots_per_expert": [1, 4],
-        "bottleneck_dim": [1, 4, 16],
-        "placement": PLACES,
-    },
-]
+LEARNING_RATES = [2e-3, 8e-3]
+PLACED = {"placement": ["attention", "ffn", "both"], "layers": ["all", "last_half"], "lr": LEARNING_RATES}
+SPACE = Space(
+    [
+        {"name": "linear", "lr": LEARNING_RATES},
+        {"name": "bottleneck", "bottleneck_dim": [1, 2, 4, 8, 16, 32], **PLACED},
+        {"name": "dense_moa", "num_experts": [2, 4, 8], "bottleneck_dim": [1, 4, 16], **PLACED},
+        {"name": "soft_moa", "num_experts": [2, 8], "slots_per_expert": [1, 4], "bottleneck_dim": [1, 4, 16], **PLACED},
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ class Options:
     """Folder of the Free Spoken Digit Dataset (manifest.csv and recordings/DIGIT_SPEAKER_NUMBER.flac)."""
     out: Path = Path("runs/grid")
     """Run folder of the recording sweep."""
+    curves: Path = Path(__file__).parent / "grids" / "fsdd60.json.gz"
+    """The file to write."""
     epochs: int = 12
     seeds: int = 2
 
@@ -65,24 +65,7 @@ def write_manifest(fsdd: Path, folder: Path) -> None:
 
 
 def points(options: StudyOptions, shape: BackboneShape) -> list[Point]:
-    return [Point(label(method, lr), method, lr=lr) for method in methods(shape.num_layers) for lr in LEARNING_RATES]
-
-
-def methods(num_layers: int) -> Iterator[MethodConfig]:
-    """Every combination in all layers, and those that insert anything also in the last half alone."""
-    for space in SPACES:
-        for values in itertools.product(*space.values()):
-            choice = dict(zip(space, values, strict=True))
-            yield MethodConfig(**choice)
-            if choice["name"] != "linear":
-                yield MethodConfig(**choice, layers=tuple(range(num_layers // 2, num_layers)))
-
-
-def label(method: MethodConfig, lr: float) -> str:
-    size = {"soft_moa": f" {method.num_experts}/{method.slots_per_expert}", "dense_moa": f" {method.num_experts}"}
-    place = "" if method.name == "linear" else f" r{method.bottleneck_dim} {method.placement}"
-    half = " last half" if method.layers else ""
-    return f"{method.name.removesuffix('_moa')}{size.get(method.name, '')}{place}{half} lr {lr:g}"
+    return [SPACE.point(candidate, shape) for candidate in SPACE.candidates(shape)]
 
 
 def main(options: Options) -> None:
@@ -98,6 +81,8 @@ def main(options: Options) -> None:
         precision="bf16",
     )
     run_study("record_grid", study, points)
+    Curves.of_sweep(load_sweep(options.out), SPACE).save(options.curves)
+    print(f"Curves: {options.curves} ({options.curves.stat().st_size:,} bytes)")
 
 
 if __name__ == "__main__":

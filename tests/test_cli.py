@@ -11,7 +11,7 @@ import torch
 
 from astmoa.cli import main
 from tests import journals
-from tests.test_export import write_tones
+from tests.test_export import trials_of, write_sweep, write_tones
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,17 @@ def test_frontier_prints_table_and_json(tmp_path, capsys):
     assert (run_dir / "frontier.png").stat().st_size > 1000
     main(["frontier", str(run_dir), "--json"])
     assert json.loads(capsys.readouterr().out)["points"]
+
+
+def test_export_prints_the_folders(tmp_path, capsys):
+    run_dir = write_sweep(tmp_path / "run", trials_of({"1/2": (1_000, (0.5,)), "2/1": (2_000, (0.6,))}))
+    main(["export", str(run_dir), "--pick", "budget=1000", "--out", str(tmp_path / "one")])
+    assert capsys.readouterr().out.split() == [str(tmp_path / "one")]
+    main(["export", str(run_dir), "--pick", "all", "--out", str(tmp_path / "all")])
+    assert capsys.readouterr().out.split() == [str(tmp_path / "all" / name) for name in ("1-2", "2-1")]
+    with pytest.raises(SystemExit) as caught:
+        main(["export", str(run_dir), "--pick", "largest", "--out", str(tmp_path / "none")])
+    _assert_one_line(caught.value.code, capsys.readouterr().err.strip(), ["--pick largest", "budget=N", "all"])
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +135,8 @@ def test_a_bad_clip_can_be_left_out(tones, tiny_folder, tmp_path, capsys):
     [
         ("frontier /no/such/run", ["/no/such/run", "--out"]),
         ("export /no/such/run --out /tmp/x", ["/no/such/run"]),
+        ("reproduce /no/such/bundle", ["/no/such/bundle", "astmoa export"]),
+        ("reproduce /no/such/bundle --seeds -1", ["--seeds -1", "at least 0"]),
         ("track /no/such/run", ["/no/such/run"]),
         ("predict /no/such/bundle a.wav", ["/no/such/bundle", "astmoa export"]),
         ("params soft_moa --num-experts 0", ["method.num_experts=0"]),
@@ -138,7 +151,9 @@ def test_wrong_input_to_the_others_is_one_line(args, words, capsys):
     _assert_one_line(caught.value.code, capsys.readouterr().err.strip(), words)
 
 
-@pytest.mark.parametrize("args", [[], *[[c] for c in ("train", "params", "frontier", "export", "predict", "track")]])
+@pytest.mark.parametrize(
+    "args", [[], *[[c] for c in ("train", "params", "frontier", "export", "reproduce", "predict", "track")]]
+)
 def test_help_teaches(args):
     out = subprocess.run(
         [sys.executable, "-m", "astmoa.cli", *args, "--help"], capture_output=True, text=True, check=True, cwd=ROOT

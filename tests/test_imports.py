@@ -9,11 +9,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
     ["errors"],
-    ["shape", "config", "journal", "frontier", "provenance"],
+    ["shape", "config", "journal", "frontier", "confidence", "provenance"],
     ["audio", "petl", "backbone", "records"],
     ["training", "report", "tracking"],
-    ["sweep", "export", "study_options"],
-    ["study", "train_one", "data_cli", "contributions"],
+    ["sweep", "bundle", "export", "study_options"],
+    ["study", "train_one", "reproduce", "data_cli", "bundle_cli", "contributions"],
     ["cli"],
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

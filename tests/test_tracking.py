@@ -19,9 +19,25 @@ import pytest
 from astmoa import tracking
 from astmoa.errors import RunError, TrackingError
 from astmoa.journal import NAME, Journal
-from astmoa.records import clip_interval
+from astmoa.records import clip_interval, load_sweep, standing
 from astmoa.tracking import LiveMirror, Mirror, default_uri, redact, rows, server, sync, ui_command
-from tests.journals import BEGIN, Trial, config, every_state, header, sweep_events, trial_events, write
+from astmoa.tracking import follower as follower_module
+from astmoa.tracking import progress as progress_module
+from astmoa.tracking.files import ARTIFACTS
+from astmoa.tracking.follower import Follower
+from tests.journals import (
+    BEGIN,
+    Trial,
+    config,
+    confirming,
+    every_state,
+    header,
+    search_events,
+    searched,
+    sweep_events,
+    trial_events,
+    write,
+)
 
 STATUS = {"t0": "FINISHED", "t1": "FINISHED", "t2": "FAILED", "t3": "KILLED", "t4": "KILLED"}
 
@@ -241,8 +257,19 @@ def interrupted_and_resumed():
     ]
 
 
+def search_with_replicates(count=9):
+    """A search whose front is trained again with two other seeds."""
+    found = searched(count)
+    best = [trial for trial in found if trial.state == "completed"][:3]
+    return [dataclasses.replace(trial, epochs=min(3, trial.epochs)) for trial in found + confirming(best, seeds=2)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("events", [sweep_events(every_state()), interrupted_and_resumed()], ids=["states", "resumed"])
+@pytest.mark.parametrize(
+    "events",
+    [sweep_events(every_state()), interrupted_and_resumed(), search_events(search_with_replicates())],
+    ids=["states", "resumed", "search"],
+)
 def test_in_pieces_equals_at_once(tmp_path, uri, events, empty_database):
     """After any part of the journal, by the same mirror or by a new one: the same runs and rows in the end."""
     once = tmp_path / "once.db"
@@ -251,9 +278,10 @@ def test_in_pieces_equals_at_once(tmp_path, uri, events, empty_database):
     expected = content(f"sqlite:///{once}")
     run_dir = tmp_path / "pieces"
     mirror = Mirror(run_dir, uri)
-    for begin in range(0, len(events), 3):
-        write(run_dir, events[begin : begin + 3])
-        mirror.sync(artifacts=False)
+    size = max(3, len(events) // 12)
+    for begin in range(0, len(events), size):
+        write(run_dir, events[begin : begin + size])
+        mirror.sync(artifacts=())
         if begin % 2:
             sync(run_dir, uri)
     sync(run_dir, uri)
@@ -297,11 +325,130 @@ def test_a_pass_costs_one_batch_per_trial_with_news(tmp_path, uri, monkeypatch):
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(mlflow_client(), name, counted)
-    mirror.sync(artifacts=False)
+    mirror.sync(artifacts=())
     assert sent == {}
     write(run_dir, [trial_events(trials[1], BEGIN + 500)[-1]])
-    mirror.sync(artifacts=False)
+    mirror.sync(artifacts=())
     assert sent == {"log_batch": 2}  # the trial's, and the sweep's standing
+
+
+def test_a_pass_does_not_look_at_the_past(tmp_path, uri, monkeypatch):
+    """However many trials there were before: the same records, requests, rows and found runs. Counted, not timed."""
+    trials = [Trial(f"t{i}", config(i + 1), size=10_000 + i, accuracy=0.9 if i == 0 else 0.3) for i in range(25)]
+    work = collections.Counter()
+
+    def count(owner, name, size=lambda args, result: 1):
+        original = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            result = original(*args, **kwargs)
+            work[name] += size(args, result)
+            return result
+
+        monkeypatch.setattr(owner, name, counted)
+
+    client = mlflow_client()
+    for name in ("create_run", "log_batch", "set_terminated", "update_run", "set_tag", "get_experiment_by_name"):
+        count(client, name)
+    count(client, "search_runs", lambda args, found: len(found))
+    count(progress_module, "trial_record")
+    count(rows, "trial_metrics")
+    run_dir = write(tmp_path / "run", sweep_events([], ended=False))
+    mirror, passes = Mirror(run_dir, uri), []
+    for number, trial in enumerate(trials):
+        write(run_dir, trial_events(trial, BEGIN + 10 * number))
+        mirror.sync(artifacts=())
+        passes.append(dict(work))
+        work.clear()
+    assert passes[5:] == [passes[5]] * 20
+    assert passes[5] == {
+        **{"create_run": 1, "search_runs": 0, "log_batch": 2, "set_terminated": 1, "trial_record": 1},
+        "trial_metrics": 6,
+    }
+
+
+def test_the_front_is_found_by_its_tag(tmp_path, uri):
+    run_dir = write(tmp_path / "run", search_events(search_with_replicates(20)))
+    mirrored = sync(run_dir, uri)
+    sweep, client = load_sweep(run_dir), server.connect(uri)
+    expected, found = standing(sweep), {}
+    for place in ("front", "near-front", "dominated", "stopped", "failed"):
+        query = f"tags.\"astmoa.frontier\" = '{place}'"
+        for run in client.search_runs([mirrored.experiment_id], query):
+            found[run.data.tags["astmoa.trial_id"]] = place, run.data.tags["astmoa.phase"]
+    assert found == {
+        trial.trial_id: (expected[trial.point] if trial.state == "completed" else trial.state, trial.phase)
+        for trial in sweep.trials
+    }
+    assert {"front", "dominated", "stopped"} <= {place for place, _ in found.values()}
+
+
+def test_only_changed_standings_are_sent(tmp_path, uri, monkeypatch):
+    """t0 and t1 are on the front; t2 pushes t1 off it; t3 changes nobody's place."""
+    scores = {"t0": (10_000, 0.3), "t1": (20_000, 0.5), "t2": (15_000, 0.9), "t3": (90_000, 0.1)}
+    trials = [Trial(n, config(i + 1), size, accuracy) for i, (n, (size, accuracy)) in enumerate(scores.items())]
+    running = [dataclasses.replace(trial, state="running") for trial in trials]
+    run_dir = write(tmp_path / "run", sweep_events(running, ended=False))
+    mirror = Mirror(run_dir, uri)
+    mirror.sync()
+    sent = []
+    original = mlflow_client().log_batch
+
+    def log_batch(self, run_id, metrics=(), params=(), tags=(), **options):
+        standings = [tag.value for tag in tags if tag.key == "astmoa.frontier"]
+        sent.append((self.get_run(run_id).data.tags.get("astmoa.trial_id"), *standings))
+        return original(self, run_id, metrics, params, tags, **options)
+
+    monkeypatch.setattr(mlflow_client(), "log_batch", log_batch)
+    for trial, expected in zip(
+        trials,
+        [
+            [("t0", "front"), (None,)],
+            [("t1", "front"), (None,)],
+            [("t1", "dominated"), ("t2", "front"), (None,)],
+            [("t3", "dominated"), (None,)],
+        ],
+        strict=True,
+    ):
+        write(run_dir, trial_events(trial, BEGIN + 500)[-1:])
+        mirror.sync(artifacts=())
+        assert sent == expected
+        sent.clear()
+    states = {name: run.data.tags["astmoa.frontier"] for name, run in runs(uri)[2].items()}
+    assert states == {"t0": "front", "t1": "dominated", "t2": "front", "t3": "dominated"}
+
+
+def test_a_search_says_how_it_went_and_why_it_ended(tmp_path, uri):
+    """A budget cuts trials short: that is an end as planned, of the sweep; the trials have none."""
+    cut = Trial("cut", config(9, 9), state="running", phase="search")
+    events = search_events([*search_with_replicates(20), cut])
+    events[-1]["reason"] = "8 device-hours are spent"
+    run_dir = write(tmp_path / "run", events)
+    sync(run_dir, uri)
+    client, parent, children = runs(uri, "frontier")
+    assert (parent.info.status, children["cut"].info.status) == ("FINISHED", "KILLED")
+    assert parent.data.tags["astmoa.end_reason"] == "8 device-hours are spent"
+    assert parent.data.params["search.sampler"] == "nsga2"
+    trace = load_sweep(run_dir).hypervolume_trace()
+    history = client.get_metric_history(parent.info.run_id, "hypervolume")
+    assert [(row.step, row.timestamp, row.value) for row in history] == [
+        (row.num_completed, round(1000 * row.time), row.hypervolume) for row in trace
+    ]
+    assert float(parent.data.tags["astmoa.hypervolume"]) == trace[-1].hypervolume
+    assert parent.data.metrics["epochs_spent"] == load_sweep(run_dir).num_epochs - cut.epochs  # at the last end
+    ends = len([event for event in events if event["type"] == "end"])
+    assert len(client.get_metric_history(parent.info.run_id, "trials_stopped")) == ends
+
+
+def test_an_end_that_was_not_the_last_is_taken_back(tmp_path, uri):
+    events = interrupted_and_resumed()
+    resume = next(i for i, event in enumerate(events) if event["type"] == "resume")
+    reasons = []
+    for begin, end in ((0, resume), (resume, resume + 1), (resume + 1, len(events))):
+        run_dir = write(tmp_path / "run", events[begin:end])
+        sync(run_dir, uri)
+        reasons.append(runs(uri)[1].data.tags["astmoa.end_reason"])
+    assert reasons == ["interrupted", "", "every trial ended"]
 
 
 def test_long_trials_and_wide_configurations_fit_mlflows_limits(tmp_path, uri, monkeypatch):
@@ -440,7 +587,7 @@ class Flaky:
     def __init__(self, failures, error):
         self.failures, self.error, self.calls = failures, error, []
 
-    def __call__(self, mirror, artifacts=True):
+    def __call__(self, mirror, artifacts=ARTIFACTS):
         self.calls.append((time.monotonic(), artifacts))
         if len(self.calls) <= self.failures:
             raise self.error
@@ -449,30 +596,93 @@ class Flaky:
 @pytest.mark.parametrize(
     "error", [TrackingError("the tracker is down"), KeyError("a fault of ours"), RunError("damaged")]
 )
-def test_live_mirror_never_disturbs(run_dir, uri, monkeypatch, error):
+def test_a_follower_never_raises_and_loses_patience_slowly(run_dir, uri, monkeypatch, error):
     flaky, warnings = Flaky(3, error), []
-    monkeypatch.setattr(Mirror, "sync", lambda self, artifacts=True: flaky(self, artifacts))
-    live = LiveMirror(run_dir, uri, interval=0.05, warn=warnings.append)
+    monkeypatch.setattr(Mirror, "sync", lambda self, artifacts=ARTIFACTS: flaky(self, artifacts))
+    follower = Follower(run_dir, uri, interval=0.05, warn=warnings.append)
     time.sleep(1.2)
-    assert live.close() is None
+    assert follower.close() is None
     assert len(warnings) == 1  # three failures, one line
     assert str(error.args[0]) in warnings[0]
     waits = [after - before for (before, _), (after, _) in zip(flaky.calls, flaky.calls[1:], strict=False)]
     assert waits[0] >= 0.1
     assert waits[1] >= 0.2
     assert waits[2] >= 0.4
-    assert [artifacts for _, artifacts in flaky.calls] == [False] * (len(flaky.calls) - 1) + [True]
+    assert [artifacts for _, artifacts in flaky.calls] == [()] * (len(flaky.calls) - 1) + [ARTIFACTS]
+
+
+def test_table_and_picture_arrive_while_the_sweep_runs(run_dir, uri, monkeypatch):
+    """Once a minute, which is shorter here; the journal goes at the end."""
+    sent = []
+    monkeypatch.setattr(Mirror, "sync", lambda self, artifacts: sent.append(artifacts))
+    monkeypatch.setattr(follower_module, "_REPORT_EVERY", 0.4)
+    follower = Follower(run_dir, uri, interval=0.05, warn=pytest.fail)
+    time.sleep(1.5)
+    follower.close()
+    *live, last = sent
+    assert last == ARTIFACTS
+    report = [names for names in live if names]
+    assert set(report) == {("table.md", "table.json", "frontier.png")}
+    assert 2 <= len(report) <= 4
 
 
 def test_live_mirror_of_a_dead_server(run_dir):
     warnings = []
-    address = f"http://127.0.0.1:{free_port()}"
+    address = f"http://ann:hush@127.0.0.1:{free_port()}"
     live = LiveMirror(run_dir, address, interval=0.1, warn=warnings.append)
-    time.sleep(1.5)
+    assert "hush" not in Path(f"/proc/{live._process.pid}/cmdline").read_text()
+    wait_for(lambda: warnings)
     message = live.close()
     assert "connection refused" in message
-    assert f"--tracking-uri {address}" in message
+    assert f"astmoa track {run_dir} --tracking-uri http://***@127.0.0.1" in message.replace("'", "")
     assert len(warnings) == 1
+
+
+def test_a_live_mirror_that_somebody_ended_says_so(run_dir, uri):
+    warnings = []
+    live = LiveMirror(run_dir, uri, warn=warnings.append)
+    live._process.kill()
+    wait_for(lambda: warnings)
+    assert live.close() == warnings[0]
+    assert "exit code -9" in warnings[0]
+    assert f"astmoa track {run_dir}" in warnings[0]
+    assert "\n" not in warnings[0]
+
+
+DRIVER = """
+import sys, time
+from astmoa.tracking import LiveMirror
+live = LiveMirror(sys.argv[1], sys.argv[2], interval=0.1)
+print(live._process.pid, flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    print(live.close(), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_driver_leaves_no_mirror_behind(run_dir, uri, how):
+    """SIGKILL: the mirror ends as well. Ctrl-C, which a terminal sends to the whole group: the last pass is made."""
+    command = [sys.executable, "-c", DRIVER, str(run_dir), uri]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
+        mirror = int(driver.stdout.readline())
+        if how == signal.SIGKILL:
+            wait_for(lambda: _children_or_none(uri))
+        os.killpg(driver.pid, how)
+        rest = driver.stdout.read()
+    wait_for(lambda: not Path(f"/proc/{mirror}").exists())
+    if how == signal.SIGINT:
+        assert rest == "None\n"
+        assert {name: run.info.status for name, run in runs(uri)[2].items()} == STATUS
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_mirror_recovers_with_the_server(run_dir, uri, monkeypatch):
@@ -533,9 +743,10 @@ def test_default_uri(tmp_path, monkeypatch):
 
 def test_mlflow_is_imported_when_needed_and_is_quiet(run_dir, uri):
     code = (
-        "import sys\nimport astmoa.tracking as tracking\nassert 'mlflow' not in sys.modules\n"
+        "import sys\nimport astmoa.tracking as tracking\nfrom astmoa.errors import TrackingError\n"
+        "assert 'mlflow' not in sys.modules\n"
         "tracking.sync(sys.argv[1], sys.argv[2])\n"
-        "try:\n    tracking.sync(sys.argv[1], sys.argv[3])\nexcept tracking.mirror.TrackingError:\n    print('down')\n"
+        "try:\n    tracking.sync(sys.argv[1], sys.argv[3])\nexcept TrackingError:\n    print('down')\n"
     )
     fresh = f"{uri}.fresh"  # making the tables is what alembic talks about
     command = [sys.executable, "-c", code, str(run_dir), fresh, f"http://127.0.0.1:{free_port()}"]

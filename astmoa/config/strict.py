@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 import typing
+from pathlib import Path
 from typing import Any, Literal
 
 from astmoa.errors import ConfigError
@@ -34,6 +35,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
             return value
         if option is float and type(value) in (int, float):
             return float(value)
+        if option is Path and type(value) is str:
+            return Path(value)
         if origin is None and type(value) is option:
             return value
     wanted = ", ".join(

@@ -4,6 +4,7 @@ Only completed trials have accuracies here. A stopped trial's last value is a tr
 none: both are None, so that neither can slip into a mean.
 """
 
+from astmoa.records.progress import TraceRow, hypervolume_trace
 from astmoa.records.reading import (
     Event,
     events_by_trial,
@@ -14,23 +15,34 @@ from astmoa.records.reading import (
     trial_record,
 )
 from astmoa.records.spread import Interval, Spread, clip_interval
-from astmoa.records.trials import STATES, PointRecord, State, SweepRecord, TrialRecord, end_interval, metric_of
+from astmoa.records.standing import Score, Standing, front_probabilities, places, standing, step_time_front
+from astmoa.records.sweep import SweepRecord, metric_of
+from astmoa.records.trials import STATES, Phase, PointRecord, State, TrialRecord, end_interval
 
 __all__ = [
     "STATES",
     "Event",
     "Interval",
+    "Phase",
     "PointRecord",
+    "Score",
     "Spread",
+    "Standing",
     "State",
     "SweepRecord",
+    "TraceRow",
     "TrialRecord",
     "clip_interval",
     "end_interval",
     "events_by_trial",
     "flatten",
+    "front_probabilities",
+    "hypervolume_trace",
     "load_sweep",
     "metric_of",
+    "places",
+    "standing",
+    "step_time_front",
     "sweep_header",
     "sweep_record",
     "trial_record",

@@ -8,7 +8,8 @@ from typing import Any
 
 from astmoa.errors import RunError
 from astmoa.journal import read_journal
-from astmoa.records.trials import Event, SweepRecord, TrialRecord, metric_of
+from astmoa.records.sweep import SweepRecord, metric_of
+from astmoa.records.trials import Event, TrialRecord
 
 
 def load_sweep(run_dir: Path) -> SweepRecord:
@@ -54,14 +55,16 @@ def trial_record(events: Sequence[Event], metric: str = "accuracy") -> TrialReco
     after it.
     """
     proposal = events[0]
-    starts, end, epochs = [], None, {}
+    starts, end, epochs, stopped_at = [], None, {}, None
     for event in events[1:]:
         if event["type"] == "start":
             starts.append(event)
-            end = None
+            end = stopped_at = None
         elif event["type"] == "epoch":
             epochs = {number: kept for number, kept in epochs.items() if number < event["epoch"]}
             epochs[event["epoch"]] = event
+        elif event["type"] == "decision" and event.get("action") == "stop":
+            stopped_at = event["epoch"]
         elif event["type"] == "end":
             end = event
     return TrialRecord(
@@ -79,6 +82,9 @@ def trial_record(events: Sequence[Event], metric: str = "accuracy") -> TrialReco
         end=end,
         metric=metric,
         paper=proposal.get("paper") or {},
+        phase=proposal.get("phase"),
+        stopped_at=stopped_at,
+        last_started=starts[-1]["time"] if starts else None,
     )
 
 

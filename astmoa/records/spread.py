@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ class Spread:
         if n == 1:
             return cls(mean, None, 1, *_cut(over_clips or (None, None), within))
         std = statistics.stdev(known)
-        half = float(stats.t.ppf(_TAILS[1], n - 1)) * std / math.sqrt(n)
+        half = _student(n - 1) * std / math.sqrt(n)
         return cls(mean, std, n, *_cut((mean - half, mean + half), within))
 
     @classmethod
@@ -71,6 +72,7 @@ class Spread:
         return cls.of(map(statistics.fmean, folds.values()), within)
 
 
+@functools.lru_cache(maxsize=4096)  # quantiles take a millisecond, and a table of hundreds of points asks several times
 def clip_interval(accuracy: float | None, num_clips: int | None) -> Interval | None:
     """95 % bootstrap interval over the clips of one test: k correct of c clips. None where either is not known.
 
@@ -89,6 +91,11 @@ def clip_interval(accuracy: float | None, num_clips: int | None) -> Interval | N
         return 0.0, float(stats.beta.ppf(_TAILS[1], 1, num_clips))
     low, high = stats.binom.ppf(_TAILS, num_clips, correct / num_clips) / num_clips
     return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=1024)
+def _student(degrees: int) -> float:
+    return float(stats.t.ppf(_TAILS[1], degrees))
 
 
 def _cut(interval: Interval | tuple[None, None], within: Interval) -> tuple[float, float] | tuple[None, None]:

@@ -1,8 +1,7 @@
-"""The records: one trial, all replicates of one configuration, a whole sweep."""
+"""The records: one trial, and all replicates of one configuration."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from astmoa.records.spread import SCORE, Interval, Spread, clip_interval
 Event = dict[str, Any]
 State = Literal["running", "stopped", "completed", "failed"]
 STATES: tuple[State, ...] = ("running", "stopped", "completed", "failed")
+Phase = Literal["search", "confirm"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class TrialRecord:
     """What val_accuracy and test_accuracy are: accuracy, or mAP."""
     paper: dict[str, float] = field(default_factory=dict)
     """A paper's accuracy of this configuration in percent, by name of the data; empty where none is known."""
+    phase: Phase | None = None
+    """search: proposed by a search. confirm: another seed or fold of what a search found. None: an enumerated study."""
+    stopped_at: int | None = None
+    """The epoch after which the scheduler stopped it."""
+    last_started: float | None = None
+    """Differs from `started` where the trial was resumed."""
 
     @property
     def seed(self) -> int:
@@ -80,6 +86,32 @@ class TrialRecord:
     def error(self) -> str | None:
         return self._result("error")
 
+    @property
+    def epoch_seconds(self) -> float:
+        """Of all its epochs, training and validation."""
+        return sum(epoch["seconds"] for epoch in self.epochs)
+
+    @property
+    def val_seconds(self) -> float | None:
+        """The part of `epoch_seconds` spent on validation; None where it is not known: in older journals."""
+        parts = [epoch.get("val_seconds") for epoch in self.epochs]
+        return None if None in parts else sum(parts)
+
+    @property
+    def test_seconds(self) -> float | None:
+        """None unless completed, and in older journals."""
+        return self._if_completed("test_seconds")
+
+    @property
+    def device_share(self) -> float | None:
+        """Devices that the trial held, such as 0.25 of a GPU: its device-seconds over the time from its start to its
+        end. What it did before it was resumed is in both. None where it has not ended."""
+        if self.device_seconds is None or self.last_started is None:
+            return None
+        earlier = sum(epoch["seconds"] for epoch in self.epochs if epoch["time"] < self.last_started)
+        wall = self.end["time"] - self.last_started + earlier
+        return self.device_seconds / wall if wall > 0 else None
+
     def _result(self, key: str) -> Any:
         return None if self.end is None else self.end.get(key)
 
@@ -95,6 +127,8 @@ class PointRecord:
     """All replicates (seeds and folds) of one configuration.
 
     Its spreads are over folds, each the mean of its completed seeds; where one fold is complete, over that one's seeds.
+    What a search found and then confirmed is judged by the confirming trials alone: the search's own trial was looked
+    at because it came out high, and so is too high on average (the winner's curse); fresh replicates are not.
     """
 
     point: str
@@ -106,7 +140,20 @@ class PointRecord:
 
     @property
     def completed(self) -> tuple[TrialRecord, ...]:
-        return tuple(trial for trial in self.trials if trial.state == "completed")
+        """The replicates that count: the completed trials; of a confirmed point those of the confirm phase."""
+        return tuple(trial for trial in self.counted if trial.state == "completed")
+
+    @property
+    def confirmed(self) -> bool:
+        """Has a trial of the confirm phase completed?"""
+        return any(trial.phase == "confirm" and trial.state == "completed" for trial in self.trials)
+
+    @property
+    def counted(self) -> tuple[TrialRecord, ...]:
+        """Trials of any state, in a confirmed point those of the confirm phase."""
+        if not self.confirmed:
+            return self.trials
+        return tuple(trial for trial in self.trials if trial.phase == "confirm")
 
     @property
     def completed_folds(self) -> dict[int, tuple[TrialRecord, ...]]:
@@ -145,54 +192,12 @@ class PointRecord:
         """Of one completed trial."""
         return Spread.over_folds((trial.fold, trial.device_seconds) for trial in self.completed)
 
-
-@dataclass(frozen=True)
-class SweepRecord:
-    """A whole sweep: header event, trials in the study's order, and its sweep_end if it came to one."""
-
-    header: Event
-    trials: tuple[TrialRecord, ...]
-    end: Event | None
-
     @property
-    def sweep_id(self) -> str:
-        return str(self.header["sweep_id"])
-
-    @property
-    def study(self) -> str:
-        return str(self.header["study"])
-
-    @property
-    def data_name(self) -> str:
-        return _name(self.header.get("data"))
-
-    @property
-    def backbone_name(self) -> str:
-        return _name(self.header.get("backbone"))
-
-    @property
-    def metric(self) -> str:
-        """What the scores are: accuracy, or mAP (mean average precision)."""
-        return metric_of(self.header)
-
-    @property
-    def states(self) -> dict[State, int]:
-        """Number of trials by state, every state named."""
-        counts = Counter(trial.state for trial in self.trials)
-        return {state: counts[state] for state in STATES}
-
-    def points(self) -> tuple[PointRecord, ...]:
-        """Trials grouped by configuration, in the order they were first proposed."""
-        groups: dict[str, list[TrialRecord]] = {}
-        for trial in self.trials:
-            groups.setdefault(trial.point, []).append(trial)
-        return tuple(PointRecord(p, t[0].label, t[0].config, t[0].params, tuple(t)) for p, t in groups.items())
-
-
-def metric_of(header: Event) -> str:
-    """The metric that a sweep's first event names; accuracy where it names none."""
-    data = header.get("data")
-    return str(data.get("metric") or "accuracy") if isinstance(data, dict) else "accuracy"
+    def step_seconds(self) -> float | None:
+        """Seconds of one training step, of the fastest epoch: other programs only ever slow a step down. None where it
+        is not known, as in older journals."""
+        known = [epoch.get("step_seconds") for trial in self.completed for epoch in trial.epochs]
+        return min((seconds for seconds in known if seconds is not None), default=None)
 
 
 def end_interval(end: Event, split: Literal["val", "test"], metric: str) -> Interval | None:
@@ -203,7 +208,3 @@ def end_interval(end: Event, split: Literal["val", "test"], metric: str) -> Inte
     if metric != "accuracy":  # only counts of correct clips are binomial
         return None
     return clip_interval(end.get(f"{split}_accuracy"), end.get(f"num_{split}_clips"))
-
-
-def _name(value: Any) -> str:
-    return str(value.get("name", "?") if isinstance(value, dict) else value or "?")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.text import Annotation
 
 FRONT = "#333333"  # the colour of a name whose point is on the front
@@ -34,6 +35,10 @@ def spread_labels(axes: Axes, names: Sequence[Annotation], canvas: FigureCanvasA
         xy = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
         xy = _along(xy, line.get_drawstyle() == "steps-post")
         taken.append(np.hstack([xy - 3, xy + 3]))
+    for dots in axes.collections:
+        if isinstance(dots, PathCollection):  # of scatter
+            xy = dots.get_offset_transform().transform(dots.get_offsets())
+            taken.append(np.hstack([xy - 5, xy + 5]))
     if axes.get_legend() is not None:
         taken.append(np.array([axes.get_legend().get_window_extent(renderer).extents]))
     for name, point in zip(names, points, strict=True):

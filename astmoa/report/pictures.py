@@ -18,13 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from astmoa.config.method import MIXTURES
 from astmoa.records import PointRecord, SweepRecord
 from astmoa.report import whole_file
+from astmoa.report.axes import frame, size_axis
 from astmoa.report.labels import FRONT, MOST_NAMES, spread_labels
+from astmoa.report.search_picture import search_picture
 from astmoa.report.summary import marked_points, summary
 
 NAME = "frontier.png"
@@ -39,6 +41,8 @@ Style = tuple[str, str]  # colour, marker
 
 def frontier_picture(sweep: SweepRecord, path: Path) -> Path:
     """Write the picture as PNG, whole or not at all, and return its path. A sweep without results gives empty axes."""
+    if sweep.is_search:
+        return search_picture(sweep, path)
     marked = sorted(marked_points(sweep), key=lambda item: item[0].num_trainable_params)
     styles, methods = _styles([point for point, _ in marked])
     legend_rows = -(-len(methods) // _LEGEND_COLUMNS)
@@ -103,7 +107,7 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
         return []
     sizes = [point.num_trainable_params for point, _, _ in scored]
     crowded = len(scored) > MOST_NAMES
-    _size_axis(axes, sizes)
+    size_axis(axes, sizes)
     # Replicates stand a little to the left, where the bar of their interval does not hide them.
     beside = offset_copy(axes.transData, axes.figure, x=-7, units="points")
     look = {"elinewidth": 1, "capsize": 0 if crowded else 3, "alpha": 0.35 if crowded else 0.5, "zorder": 2}
@@ -146,32 +150,8 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
     margin = max(0.12 * (high - low), 1.0)
     axes.set_ylim(low - margin, high + margin)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
-    _frame(axes)
+    frame(axes)
     return names
-
-
-def _size_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    """Limits with air on both sides; logarithmic where sizes span more than a factor of 4."""
-    low, high = min(sizes), max(sizes)
-    if high > 4 * low > 0:
-        axes.set_xscale("log")
-        air = (high / low) ** 0.08
-        axes.set_xlim(low / air, high * air)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        air = 0.08 * (high - low) or 0.05 * high or 1
-        axes.set_xlim(low - air, high + air)
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(_short))
-
-
-def _short(value: float, _: object = None) -> str:
-    """901,600 as '901.6 K', 1,500,000 as '1.5 M'."""
-    for unit, name in ((1e6, " M"), (1e3, " K")):
-        if abs(value) >= unit:
-            return f"{value / unit:.5g}{name}"
-    return f"{value:.5g}"
 
 
 def _curves_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style], named: bool) -> None:
@@ -198,15 +178,9 @@ def _curves_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style],
         lines = [line for line in lines if line.get_lw() == 2]
     if named and 0 < len(lines) <= 12:
         axes.legend(handles=lines, loc="lower right", frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
-    _frame(axes)
+    frame(axes)
 
 
 def _curve(epochs: Sequence[dict]) -> tuple[list[int], list[float]]:
     known = [(e["epoch"], 100 * e["val_accuracy"]) for e in epochs if e.get("val_accuracy") is not None]
     return [epoch for epoch, _ in known], [accuracy for _, accuracy in known]
-
-
-def _frame(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e8e8e8", lw=0.6)
-    axes.set_axisbelow(True)

@@ -10,8 +10,9 @@ from typing import Any
 
 from astmoa import frontier
 from astmoa.config.method import DIALS
-from astmoa.records import PointRecord, Spread, SweepRecord, TrialRecord, flatten
+from astmoa.records import PointRecord, Spread, SweepRecord, TrialRecord, flatten, standing, step_time_front
 from astmoa.report.paper import paper_figure, paper_note
+from astmoa.report.search import search_facts
 
 # Columns of their own, or not part of a point.
 _SHOWN_ELSEWHERE = {"method.bottleneck_dim", "seed", "data.fold", "data.root", "data.skip_bad_clips"}
@@ -29,9 +30,13 @@ _CAPTION_KEYS = (
 
 
 def summary(sweep: SweepRecord) -> dict[str, Any]:
-    """Everything that the tables show. Scores are fractions, a paper's figures percent; what is not known is null."""
+    """Everything that the tables show. Scores are fractions, a paper's figures percent; what is not known is null.
+
+    Of a search (see `report.search`) test accuracies are null but for what was confirmed.
+    """
     points, data = sweep.points(), sweep.header.get("data")
-    varying = _varying(points)
+    varying, contenders = _varying(points), sweep.contenders()
+    rows = [_row(point, marks, varying, sweep.data_name) for point, marks in marked_points(sweep)]
     return {
         "sweep_id": sweep.sweep_id,
         "study": sweep.study,
@@ -39,15 +44,16 @@ def summary(sweep: SweepRecord) -> dict[str, Any]:
         "backbone": sweep.backbone_name,
         "metric": sweep.metric,
         "states": sweep.states,
-        "hypervolume": frontier.standard_hypervolume(_scores(points)),
+        "hypervolume": frontier.standard_hypervolume(_scores(contenders)),
         "bad_clips": len(data.get("bad_clips") or ()) if isinstance(data, dict) else 0,
         "shared": _shared(points, varying),
         "replicates": _replicates(points),
-        "interval": _interval(points),
+        "interval": _interval(contenders, "confirm with more seeds" if sweep.is_search else "raise --seeds"),
         "paper": paper_note(sweep),
         "device": _device(sweep.trials),
         "varying": varying,
-        "points": [_row(point, marks, varying, sweep.data_name) for point, marks in marked_points(sweep)],
+        "points": rows,
+        "search": search_facts(sweep, rows) if sweep.is_search else None,
         "failures": [
             {"trial_id": t.trial_id, "label": t.label, "seed": t.seed, "fold": t.fold, "error": t.error}
             for t in sweep.trials
@@ -57,18 +63,28 @@ def summary(sweep: SweepRecord) -> dict[str, Any]:
 
 
 def marked_points(sweep: SweepRecord) -> list[tuple[PointRecord, tuple[str, ...]]]:
-    """Every point with its marks among `front`, `knee` and `best`. A point without a completed trial has none."""
-    points = sweep.points()
-    marks: list[list[str]] = [[] for _ in points]
-    scored = [i for i, point in enumerate(points) if point.val_accuracy is not None]
-    values = _scores(points)
-    if scored:
+    """Every point with its marks among `front`, `knee` and `best`; in a search also `near` for points near the front,
+    and `3-D` for what no other point beats in parameters, accuracy and step time, where that was an objective.
+
+    A point that is no contender (see `SweepRecord.contenders`) has none.
+    """
+    contenders = sweep.contenders()
+    values = _scores(contenders)
+    marks: dict[str, list[str]] = {point.point: [] for point in sweep.points()}
+    if values:
         for i in frontier.front(values):
-            marks[scored[i]].append("front")
+            marks[contenders[i].point].append("front")
         if (found := frontier.knee(values)) is not None:
-            marks[scored[found]].append("knee")
-        marks[scored[frontier.pick(values, "best")]].append("best")
-    return [(point, tuple(mark)) for point, mark in zip(points, marks, strict=True)]
+            marks[contenders[found].point].append("knee")
+        marks[contenders[frontier.pick(values, "best")].point].append("best")
+    if sweep.is_search:
+        stands = standing(sweep)
+        for point in contenders:
+            if stands[point.point] == "near-front":
+                marks[point.point].append("near")
+        for name in step_time_front(sweep):
+            marks[name].append("3-D")
+    return [(point, tuple(marks[point.point])) for point in sweep.points()]
 
 
 def named_n_p(labels: Iterable[str]) -> bool:
@@ -77,7 +93,7 @@ def named_n_p(labels: Iterable[str]) -> bool:
 
 
 def _scores(points: Sequence[PointRecord]) -> list[tuple[int, float]]:
-    return [(p.num_trainable_params, p.val_accuracy.mean) for p in points if p.val_accuracy is not None]
+    return [(point.num_trainable_params, point.val_accuracy.mean) for point in points]
 
 
 def _row(point: PointRecord, marks: Sequence[str], varying: Sequence[str], data_name: str) -> dict[str, Any]:
@@ -114,7 +130,7 @@ def _replicate(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _interval(points: Sequence[PointRecord]) -> str:
+def _interval(points: Sequence[PointRecord], more_seeds: str) -> str:
     """What the intervals of this sweep are, as the caption says it; empty without a result."""
     scored = [point for point in points if point.val_accuracy is not None]
     several = [point for point in scored if point.val_accuracy.n > 1]
@@ -137,7 +153,7 @@ def _interval(points: Sequence[PointRecord]) -> str:
         return "one replicate: no interval" if scored else ""
     more = [
         text
-        for text, of in (("name more --folds", over_folds), ("raise --seeds", over_seeds))
+        for text, of in (("name more --folds", over_folds), (more_seeds, over_seeds))
         if any(point.val_accuracy.n == 2 for point in of)
     ]
     few = f"; two replicates hardly bound anything: {', '.join(more)}" if more else ""

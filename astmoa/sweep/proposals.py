@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Proposal:
     label: str
     config: TrialConfig
     paper: Mapping[str, float] = field(default_factory=dict)
+    phase: Literal["search", "confirm"] | None = None
+    """None in studies that enumerate their points."""
+    ask: Mapping[str, Any] = field(default_factory=dict)
+    """What a sampler needs to put a proposal of an earlier run back into its history."""
 
     @property
     def trial_id(self) -> str:

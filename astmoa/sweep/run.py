@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +16,57 @@ import ray
 from ray import tune
 
 from astmoa.backbone import Backbone
-from astmoa.config import TrialConfig
 from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
-from astmoa.sweep.bridge import JournalCallback, ProposalSearcher
+from astmoa.petl.params import count_params
+from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
+from astmoa.sweep.budget import Budget
 from astmoa.sweep.cluster import Resources, plan_resources, start_ray
 from astmoa.sweep.display import Display
+from astmoa.sweep.driver import Driver, Proposer, check_failures
+from astmoa.sweep.halving import Halving
 from astmoa.sweep.proposals import Proposal
+from astmoa.sweep.search import FixedProposals, difference
 from astmoa.sweep.worker import TrialWorker, WorkerSetup
 from astmoa.training.inputs import Inputs
 
 # What must be equal in the header when a run folder is gone on with.
-_HEADER_IDENTITY = ("study", "data", "backbone")
+_MANY = 10**6
+_HEADER_IDENTITY = ("study", "data", "backbone", "search")
 
 
 def run_sweep(
     run_dir: Path,
     header: dict[str, Any],
-    proposals: Sequence[Proposal],
+    proposer: Proposer | Sequence[Proposal],
     inputs: Inputs,
     backbone: Backbone,
     trials_at_once: int | None = None,
     gpus_per_trial: float | None = None,
+    scheduler: Halving | None = None,
+    budget: Budget | None = None,
+    confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
 ) -> str:
     """Run what `run_dir`'s journal does not already hold as completed. Returns why the sweep ended.
 
-    header: the fields of the `sweep` event. Raises RunError if `run_dir` was written by another study, data set,
-    backbone or set of trials. An interrupted call is continued by the same call.
+    header: the fields of the `sweep` event. proposer: an enumerated study's proposals, or a search. Raises RunError if
+    `run_dir` was written by another study, search space, data set, backbone or set of trials, and where the sweep
+    cannot go on (the disk is full, one trial after another fails). An interrupted call is continued by the same call.
     """
-    begun, finished, known_epochs = _check_run_dir(run_dir, header, proposals)
-    todo = [p for p in proposals if p.trial_id not in finished]
-    if not todo:
-        _close_journal(run_dir)
-        return "nothing left to run: every trial of this sweep is in the journal"
-    start = time.time()
+    events = _check_run_dir(run_dir, header)
+    enumerated = None if isinstance(proposer, Proposer) else list(proposer)
+    if enumerated is not None:
+        proposer = FixedProposals(enumerated)
+        if _all_completed(events, enumerated):
+            _close_journal(run_dir)
+            return "nothing left to run: every trial of this sweep is in the journal"
     packed = backbone.pack()
     shared = inputs.features.nbytes + sum(array.nbytes for array in packed.state.values())
     start_ray(shared)
     try:
-        resources = plan_resources(len(todo), trials_at_once, gpus_per_trial)
+        most = len(enumerated) if enumerated is not None else (budget and budget.max_trials) or _MANY
+        resources = plan_resources(most, trials_at_once, gpus_per_trial)
         setup = WorkerSetup(
             inputs=inputs,
             backbone=packed,
@@ -66,19 +76,43 @@ def run_sweep(
             device_share=resources.gpus or resources.cpus,
         )
         journal = Journal(run_dir)
-        journal.append("resume" if begun else "sweep", **header)
-        with contextlib.closing(journal), Display(len(proposals), sum(map(_epochs, proposals))) as display:
-            display.done_epochs = sum(_epochs(p) for p in proposals if p.trial_id in finished)
-            display.states["completed"] = len(finished)
-            num_classes = len(inputs.label_names)
-            callback = JournalCallback(
-                journal, proposals, finished, known_epochs, backbone.shape, num_classes, setup.device, display
+        with contextlib.closing(journal):
+            driver = Driver(
+                journal,
+                proposer,
+                lambda p: count_params(p.config.method, backbone.shape, len(inputs.label_names)).to_dict(),
+                scheduler=scheduler,
+                budget=budget,
+                confirm=confirm,
+                objectives=(header.get("search") or {}).get("objectives", ("params", "accuracy")),
+                num_val_clips={fold: len(splits.val) for fold, splits in inputs.splits.items()},
+                device=setup.device,
+                share=setup.device_share,
             )
-            reason = "interrupted" if _tune(todo, setup, resources, callback) else "every trial ended"
-            journal.append("sweep_end", reason=reason, seconds=time.time() - start)
-        return reason
+            with _one_line_for(run_dir):
+                driver.restore(events)
+            journal.append("resume" if events else "sweep", **header)
+            with Display(driver, enumerated) as display:
+                driver.watch(display.changed)
+                interrupted = _tune(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
+            reason = driver.close(interrupted)
+            check_failures(driver)
+            return reason
     finally:
         ray.shutdown()
+
+
+def _all_completed(events: Sequence[dict[str, Any]], proposals: Sequence[Proposal]) -> bool:
+    if not events:
+        return False
+    check = FixedProposals(proposals)
+    states: dict[str, str] = {}
+    for event in events:
+        if event["type"] == "proposal":
+            check.restore(event)
+        if event["type"] in ("start", "end"):
+            states[event["trial_id"]] = event.get("state", "running")
+    return all(states.get(p.trial_id) == "completed" for p in proposals)
 
 
 def _close_journal(run_dir: Path) -> None:
@@ -88,87 +122,55 @@ def _close_journal(run_dir: Path) -> None:
             journal.append("sweep_end", reason="every trial ended", seconds=None)
 
 
-def _epochs(proposal: Proposal) -> int:
-    return proposal.config.optim.epochs
-
-
-def _tune(todo: Sequence[Proposal], setup: WorkerSetup, resources: Resources, callback: JournalCallback) -> bool:
-    """Run the trials; True if the user interrupted them."""
-    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
-        return _fit(todo, setup, resources, callback, scratch)
-
-
-def _fit(
-    todo: Sequence[Proposal], setup: WorkerSetup, resources: Resources, callback: JournalCallback, scratch: str
-) -> bool:
-    trainable = tune.with_parameters(TrialWorker, setup=setup)
-    trainable = tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=ProposalSearcher(todo),
-            num_samples=len(todo),
-            max_concurrent_trials=resources.at_once,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.config["trial_id"],
-        ),
-        run_config=tune.RunConfig(
-            name="sweep",
-            storage_path=scratch,
-            verbose=0,
-            callbacks=[callback],
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-        ),
-    )
+@contextlib.contextmanager
+def _one_line_for(run_dir: Path) -> Iterator[None]:
     try:
-        tuner.fit()
-    except KeyboardInterrupt:
-        return True
-    return callback.open_trials > 0
+        yield
+    except RunError as error:
+        raise RunError(f"{run_dir}: {error}") from None
 
 
-def _check_run_dir(
-    run_dir: Path, header: dict[str, Any], proposals: Sequence[Proposal]
-) -> tuple[bool, set[str], dict[str, int]]:
-    """What an earlier run left: was there one, ids of completed trials, and the last epoch recorded of each."""
+def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
+    """Run trials until the driver has no more; True if the user interrupted them."""
+    trainable = tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
+    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=DriverSearcher(driver),
+                scheduler=DriverScheduler(driver),
+                num_samples=-1,  # until the searcher says that it has finished
+                max_concurrent_trials=resources.at_once,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[DriverCallback(driver)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            return True
+    return not driver.finished
+
+
+def _check_run_dir(run_dir: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events that an earlier run left, if there was one. Raises RunError if it was a run of something else."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
-    if not events:
-        return False, set(), {}
-    for key in _HEADER_IDENTITY:
-        before, now = _identity(events[0].get(key)), _identity(header[key])
+    for key in _HEADER_IDENTITY if events else ():
+        before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:
-            raise RunError(f"{run_dir}: written with another {key}: {_difference(before, now)}; choose another --out")
-    ours = {p.trial_id: p.config for p in proposals}
-    known: dict[str, int] = {}
-    finished: set[str] = set()
-    for event in events:
-        if event["type"] == "proposal":
-            known[event["trial_id"]] = 0
-            if event["trial_id"] not in ours:
-                theirs = TrialConfig.from_dict(event["config"]).to_dict()
-                nearest = min((_difference(theirs, c.to_dict()) for c in ours.values()), key=len)
-                raise RunError(f"{run_dir}: written by another configuration: {nearest}; choose another --out")
-        elif event["type"] == "epoch":
-            known[event["trial_id"]] = event["epoch"]
-        elif event["type"] == "end" and event["state"] == "completed":
-            finished.add(event["trial_id"])
-    return True, finished, known
+            raise RunError(f"{run_dir}: written with another {key}: {difference(before, now)}; choose another --out")
+    return events
 
 
 def _identity(value: Any) -> Any:
     """Without the sizes of the folds that were asked for: more folds may join a sweep. All are in the fingerprint."""
     return {k: v for k, v in value.items() if k != "splits"} if isinstance(value, dict) else value
-
-
-def _difference(old: Any, new: Any, key: str = "") -> str:
-    """`key old -> new` for every leaf that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        parts = [
-            _difference(old.get(k), new.get(k), f"{key}.{k}" if key else k)
-            for k in sorted({*old, *new})
-            if old.get(k) != new.get(k)
-        ]
-        return ", ".join(parts)
-    return f"{key + ' ' if key else ''}{old} there, {new} now"

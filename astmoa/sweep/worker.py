@@ -17,7 +17,7 @@ from ray import tune
 
 from astmoa.backbone import PackedBackbone
 from astmoa.config import TrialConfig
-from astmoa.errors import AstmoaError
+from astmoa.errors import AstmoaError, NonFiniteLossError
 from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import Trial
 
@@ -38,8 +38,19 @@ class WorkerSetup:
     """GPUs, or CPUs where there is no GPU, that one trial holds: the factor from seconds to device-seconds."""
 
 
+@dataclass(frozen=True)
+class News:
+    """One result: an epoch's record, with the last one its end, or the end alone of a trial that failed. An object,
+    because Ray flattens dictionaries."""
+
+    record: dict[str, Any] | None
+    end: dict[str, Any] | None
+    device_seconds: float
+    """That the trial has held its share of the device so far, earlier runs included."""
+
+
 class TrialWorker(tune.Trainable):
-    """Ray's view of a trial: `step` is one epoch, its result {"record": ..., "end": ...}, `end` with the last one."""
+    """Ray's view of a trial: `step` is one epoch, its result {"news": News}."""
 
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
         torch.set_num_threads(setup.cpu_threads)
@@ -63,15 +74,16 @@ class TrialWorker(tune.Trainable):
                 self._earlier = sum(record["seconds"] for record in self._trial.records)  # before it was resumed
             record = next(self._epochs)
             if record["epoch"] < self._trial.config.optim.epochs:
-                return {"record": record, "end": None, "done": False}
+                return {"news": News(record, None, self._device_seconds()), "done": False}
             end = {"state": "completed", **self._trial.test(), "error": None}
             self._trial.save_adapter(self._folder / ADAPTER)
         except (AstmoaError, torch.OutOfMemoryError) as error:
             # The trial failed, the worker did not: report it as a result and stay warm.
-            record, end = None, {"state": "failed", "error": str(error).splitlines()[0]}
-        end["device_seconds"] = (self._earlier + time.perf_counter() - self._started) * self._setup.device_share
+            again = not isinstance(error, NonFiniteLossError)  # it would diverge again
+            record, end = None, {"state": "failed", "error": str(error).splitlines()[0], "retry": again}
+        news = News(record, end, self._device_seconds())
         self._finish()
-        return {"record": record, "end": end, "done": True}
+        return {"news": news, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a trial writes its own checkpoint after every epoch, into the run folder."""
@@ -86,6 +98,9 @@ class TrialWorker(tune.Trainable):
         self._started, self._earlier = time.perf_counter(), 0.0
         self._trial_config = TrialConfig.from_dict(config["trial"])
         self._folder = Path(self._setup.run_dir) / "trials" / config["trial_id"]
+
+    def _device_seconds(self) -> float:
+        return (self._earlier + time.perf_counter() - self._started) * self._setup.device_share
 
     def _finish(self) -> None:
         if self._trial is not None:

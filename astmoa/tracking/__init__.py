@@ -4,10 +4,14 @@ The only package that imports mlflow, and only inside functions. Every row sent 
 (values, steps, timestamps), and runs are found by their tags. So mirroring again, later, or in pieces gives the same
 runs and rows, and whatever a server missed is filled in by the next pass.
 
-    rows    what is sent: parameters, metrics and tags of a trial and of a sweep, from journal events
-    server  how a tracker is reached, named and opened in a browser; what may never be sent or printed
-    mirror  one pass over a run folder
-    live    passes while a sweep runs
+    rows      what is sent: parameters, metrics and tags of a trial and of a sweep, from journal events
+    trace     the sweep's own metrics, after each trial's end
+    progress  the journal's events, sorted as they come in
+    server    how a tracker is reached, named and opened in a browser; what may never be sent or printed
+    files     which files of a run folder are sent
+    mirror    one pass over a run folder
+    follower  passes while a sweep runs
+    live      a process of its own that follows
 """
 
 from pathlib import Path

@@ -6,30 +6,26 @@ and sends nothing. Where it lags behind (a crash between rows and tag), rows go 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
-import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astmoa.errors import TrackingError
-from astmoa.journal import NAME as JOURNAL_NAME
 from astmoa.journal import read_journal_from
-from astmoa.records import Event, events_by_trial, metric_of, sweep_header, trial_record
+from astmoa.records import Event, TrialRecord, metric_of, sweep_header
 from astmoa.tracking import rows, server
+from astmoa.tracking.files import ARTIFACTS, changed_files, locked
+from astmoa.tracking.progress import Progress
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-ARTIFACTS = (JOURNAL_NAME, "table.md", "table.json", "frontier.png")
 _MIRRORED = "astmoa.mirrored"
 _ARTIFACTS = "astmoa.artifacts"
+_FRONTIER = "astmoa.frontier"
 _STATUS = {"running": "RUNNING", "completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -44,28 +40,32 @@ class Mirrored:
 
 
 class Mirror:
-    """One run folder's mirror. It remembers what has arrived: a pass sends one batch per trial with news."""
+    """One run folder's mirror. It remembers what has arrived: a pass sends one batch per trial with news.
+
+    What a pass costs depends on the news only, not on how many trials there were before.
+    """
 
     def __init__(self, run_dir: Path, uri: str):
         self.run_dir, self.uri = Path(run_dir), uri
-        self._events: list[Event] = []
+        self._progress: Progress | None = None
         self._offset = 0
         self._forget()
 
-    def sync(self, artifacts: bool = True) -> Mirrored:
+    def sync(self, artifacts: Collection[str] = ARTIFACTS) -> Mirrored:
         """One pass. Raises RunError for a damaged journal, TrackingError if the tracker cannot be reached or refuses.
 
-        After a TrackingError the next pass asks the tracker again what it has.
+        artifacts: the files to send where they are there and have changed. After an error the next pass asks the
+        tracker again what it has.
         """
-        news, self._offset = read_journal_from(self.run_dir, self._offset)
-        self._events += news
-        header = sweep_header(self._events, str(self.run_dir))
-        trials = events_by_trial(self._events, str(self.run_dir))
-        started = {name: own for name, own in trials.items() if any(event["type"] != "proposal" for event in own)}
+        news, offset = read_journal_from(self.run_dir, self._offset)
+        if self._progress is None:
+            self._progress = Progress(sweep_header(news, str(self.run_dir)), str(self.run_dir))
+        self._behind |= self._progress.add(news)
+        self._offset = offset
         try:
-            with _locked(self.run_dir), server.one_line_errors(self.uri, self.run_dir):
-                return self._pass(header, trials, started, artifacts)
-        except TrackingError:
+            with locked(self.run_dir), server.one_line_errors(self.uri, self.run_dir):
+                return self._pass(self._progress, artifacts)
+        except BaseException:
             self._forget()
             raise
 
@@ -73,26 +73,37 @@ class Mirror:
         self._client: MlflowClient | None = None
         self._experiment_id = self._parent = ""
         self._children: dict[str, str] = {}
-        # By run id: how many events have arrived, and the run's status. By file name: the parent's artifacts.
+        # Trials to look at in the next pass, and whether the sweep had ended in the last one.
+        self._behind: set[str] = set()
+        self._ended = False
+        # By run id: how many events have arrived, the run's status, its standing. By file name: the parent's artifacts.
         self._arrived: dict[str, int] = {}
         self._statuses: dict[str, str] = {}
+        self._standings: dict[str, str] = {}
         self._digests: dict[str, str] = {}
 
-    def _pass(
-        self, header: Event, trials: dict[str, list[Event]], started: dict[str, list[Event]], artifacts: bool
-    ) -> Mirrored:
-        name = f"astmoa/{header['study']}"
-        if self._client is None:
+    def _pass(self, progress: Progress, artifacts: Collection[str]) -> Mirrored:
+        header, name = progress.header, f"astmoa/{progress.header['study']}"
+        started = progress.started
+        fresh = self._client is None
+        if fresh:
             self._client = server.connect(self.uri)
             self._experiment_id = server.experiment(self._client, name, self.uri)
             self._find_parent(header)
-        if not started.keys() <= self._children.keys():
-            self._find_children()
-        for trial_id, own in started.items():
-            self._mirror_trial(header, trial_id, own)
-        self._mirror_parent(header, trials)
-        if artifacts:
-            self._mirror_artifacts()
+            self._behind = set(started)
+        ended = progress.last["type"] == "sweep_end"
+        if ended != self._ended:  # nobody will end a running trial any more, or somebody will again
+            self._behind.update(progress.running)
+        todo = [trial_id for trial_id in started if trial_id in self._behind]
+        new = [progress.trials[trial_id] for trial_id in todo if trial_id not in self._children]
+        if new:  # somebody else may have mirrored them
+            self._find_children(0 if fresh else min(trial.proposed for trial in new))
+        for trial_id in todo:
+            self._mirror_trial(progress, trial_id)
+        self._behind.clear()
+        self._ended = ended
+        self._mirror_parent(progress)
+        self._mirror_artifacts(artifacts)
         return Mirrored(name, self._experiment_id, self._parent, len(started))
 
     def _find_parent(self, header: Event) -> None:
@@ -103,10 +114,11 @@ class Mirror:
         self._parent = run.info.run_id
         self._remember(run)
 
-    def _find_children(self) -> None:
+    def _find_children(self, since: float) -> None:
+        """Those that began then or later: a run never begins before its proposal."""
         token = None
+        query = f"tags.`mlflow.parentRunId` = '{self._parent}' and attributes.start_time >= {_ms(since)}"
         while True:
-            query = f"tags.`mlflow.parentRunId` = '{self._parent}'"
             page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
             for run in page:
                 self._children[run.data.tags["astmoa.trial_id"]] = run.info.run_id
@@ -123,60 +135,63 @@ class Mirror:
         run_id, tags = run.info.run_id, run.data.tags
         self._arrived[run_id] = int(tags.get(_MIRRORED, 0))
         self._statuses[run_id] = run.info.status
+        self._standings[run_id] = tags.get(_FRONTIER, "")
         self._digests |= json.loads(tags.get(_ARTIFACTS, "{}"))
 
-    def _mirror_trial(self, header: Event, trial_id: str, own: Sequence[Event]) -> None:
-        trial = trial_record(own)
+    def _mirror_trial(self, progress: Progress, trial_id: str) -> None:
+        header, own, trial = progress.header, progress.events[trial_id], progress.trials[trial_id]
         if trial_id not in self._children:
-            tags = {
-                "mlflow.parentRunId": self._parent,
-                "astmoa.kind": "trial",
-                "astmoa.trial_id": trial_id,
-                "astmoa.point": trial.point,
-                "astmoa.label": trial.label,
-                "astmoa.config_hash": trial.config_hash,
-            }
-            name = f"{trial.label} seed {trial.seed} fold {trial.fold}"
-            since = trial.proposed if trial.started is None else trial.started
-            run = self._create(header, name, since, tags | rows.provenance(header))
+            run = self._create_child(header, trial, own[0])
             self._children[trial_id] = run.info.run_id
             self._remember(run)
-        run_id = self._children[trial_id]
+        run_id, standing = self._children[trial_id], progress.standings[trial_id]
         arrived = self._arrived[run_id]
+        tags = {} if self._standings[run_id] == standing else {_FRONTIER: standing}
         if arrived < len(own):
             metric = metric_of(header)
             params = {} if arrived else rows.trial_params(trial)
             metrics = [row for event in own[arrived:] for row in rows.trial_metrics(event, metric)]
-            self._send(run_id, metrics, params, rows.trial_tags(trial, own), len(own))
-        last = self._events[-1]
-        if trial.state == "running" and last["type"] == "sweep_end":  # nobody will end this trial any more
-            self._set_status(run_id, "KILLED", last["time"])
+            self._send(run_id, metrics, params, tags | rows.trial_tags(trial, own), len(own))
+        elif tags:
+            self._send(run_id, [], {}, tags, arrived)
+        self._standings[run_id] = standing
+        if trial.state == "running" and progress.last["type"] == "sweep_end":
+            self._set_status(run_id, "KILLED", progress.last["time"])
         else:
             self._set_status(run_id, _STATUS[trial.state], (trial.end or own[-1])["time"])
 
-    def _mirror_parent(self, header: Event, trials: dict[str, list[Event]]) -> None:
-        arrived, last = self._arrived[self._parent], self._events[-1]
-        if arrived < len(self._events):
-            params = {} if arrived else rows.sweep_params(header)
-            self._send(self._parent, list(rows.sweep_metrics(self._events, arrived)), params, {}, len(self._events))
-        states = {trial_record(own).state for own in trials.values()}
-        status = "RUNNING"
-        if last["type"] == "sweep_end":
-            status = "KILLED" if "running" in states else "FAILED" if states == {"failed"} else "FINISHED"
-        self._set_status(self._parent, status, last["time"])
+    def _create_child(self, header: Event, trial: TrialRecord, proposal: Event) -> Run:
+        tags = {
+            "mlflow.parentRunId": self._parent,
+            "astmoa.kind": "trial",
+            "astmoa.trial_id": trial.trial_id,
+            "astmoa.point": trial.point,
+            "astmoa.label": trial.label,
+            "astmoa.config_hash": trial.config_hash,
+        }
+        if proposal.get("phase"):
+            tags["astmoa.phase"] = proposal["phase"]
+        name = f"{trial.label} seed {trial.seed} fold {trial.fold}"
+        since = trial.proposed if trial.started is None else trial.started
+        return self._create(header, name, since, tags | rows.provenance(header))
 
-    def _mirror_artifacts(self) -> None:
+    def _mirror_parent(self, progress: Progress) -> None:
+        arrived = self._arrived[self._parent]
+        if arrived < progress.num_events:
+            params = {} if arrived else rows.sweep_params(progress.header)
+            tags = rows.sweep_tags(progress.trace.hypervolume, progress.end_reason)
+            self._send(self._parent, progress.rows_after(arrived), params, tags, progress.num_events)
+        status = "RUNNING"
+        if progress.last["type"] == "sweep_end":
+            states = {trial.state for trial in progress.trials.values()}
+            # A search's budget may cut trials: that is how it ends. Where all trials were to run, some are missing.
+            cut = progress.end_reason == "interrupted" or ("running" in states and "search" not in progress.header)
+            status = "KILLED" if cut else "FAILED" if states == {"failed"} else "FINISHED"
+        self._set_status(self._parent, status, progress.last["time"])
+
+    def _mirror_artifacts(self, names: Collection[str]) -> None:
         """Files that are there and have changed; the table also as the description that the UI shows first."""
-        for name in ARTIFACTS:
-            path = self.run_dir / name
-            if not path.is_file():
-                continue
-            content = path.read_bytes()
-            if path.suffix != ".png":
-                content = server.redact(content.decode()).encode()
-            digest = hashlib.sha256(content).hexdigest()[:16]
-            if self._digests.get(name) == digest:
-                continue
+        for name, content, digest in changed_files(self.run_dir, names, self._digests):
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(folder) / name
                 copy.write_bytes(content)
@@ -214,15 +229,3 @@ class Mirror:
 
 def _ms(seconds: float) -> int:
     return round(1000 * seconds)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One pass at a time over a run folder, on one machine: two at once would both create the runs that are missing."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from astmoa import frontier
-from astmoa.records import Event, TrialRecord, end_interval, flatten, metric_of
+from astmoa.records import Event, TrialRecord, end_interval, flatten
 from astmoa.tracking.server import redact
 
 Row = tuple[str, float, float, int]
-_EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds")
+_EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds", "val_seconds", "step_seconds")
 _END_METRICS = {  # an epoch's val_accuracy keeps its name; the best one gets its own
     "val_accuracy": "best_val_accuracy",
     "test_accuracy": "test_accuracy",
     "test_loss": "test_loss",
     "best_epoch": "best_epoch",
+    "test_seconds": "test_seconds",
     "device_seconds": "device_seconds",
 }
 
@@ -41,38 +41,25 @@ def trial_metrics(event: Event, metric: str = "accuracy") -> Iterator[Row]:
     metric: what the sweep's scores are, and are called: with mAP, val_accuracy is told as val_mAP.
     """
     if event["type"] == "epoch":
-        results = {_called(key, metric): event.get(key) for key in _EPOCH_METRICS}
-        yield from _rows(results, event["time"], event["epoch"])
+        results = {called(key, metric): event.get(key) for key in _EPOCH_METRICS}
+        yield from metric_rows(results, event["time"], event["epoch"])
     elif event["type"] == "end":
-        results = {_called(name, metric): event.get(key) for key, name in _END_METRICS.items()}
+        results = {called(name, metric): event.get(key) for key, name in _END_METRICS.items()}
         if event["state"] == "completed":
             results |= _bounds(event, metric)
-        yield from _rows(results, event["time"], event.get("best_epoch") or 0)
+        yield from metric_rows(results, event["time"], event.get("best_epoch") or 0)
 
 
 def sweep_params(header: Event) -> dict[str, str]:
-    known = {key: header[key] for key in ("study", "num_trials", "options") if header.get(key) is not None}
+    """What was asked for; of a search also its space, sampler, scheduler and objectives, as search.space, ..."""
+    known = {key: header[key] for key in ("study", "num_trials", "options", "search") if header.get(key) is not None}
     return {key: text(value) for key, value in flatten(known).items()}
 
 
-def sweep_metrics(events: Sequence[Event], after: int) -> Iterator[Row]:
-    """How a sweep stands after each trial's end (step 1, 2, ...), for ends beyond the first `after` events.
-
-    Trials by their end, the best validation accuracy, and the hypervolume of the completed trials.
-    """
-    metric = metric_of(events[0])
-    ends: dict[str, Event] = {}
-    sizes: dict[str, int] = {}
-    step = 0
-    for number, event in enumerate(events, 1):
-        if event["type"] == "proposal":
-            sizes[event["trial_id"]] = event["params"]["num_trainable_params"]
-        elif event["type"] == "end":
-            step += 1
-            ends[event["trial_id"]] = event
-            if number > after:
-                standing = {_called(key, metric): value for key, value in _standing(ends, sizes).items()}
-                yield from _rows(standing, event["time"], step)
+def sweep_tags(hypervolume: float | None, end_reason: str | None) -> dict[str, str]:
+    """How a sweep stands, in what the UI's table of runs shows. An end that was not the last is taken back."""
+    tags = {"astmoa.hypervolume": hypervolume, "astmoa.end_reason": end_reason}
+    return {key: text(value) for key, value in tags.items() if value is not None}
 
 
 def provenance(header: Event) -> dict[str, str]:
@@ -92,20 +79,6 @@ def text(value: Any) -> str:
     return redact(value if isinstance(value, str) else json.dumps(value))[:1000]
 
 
-def _standing(ends: dict[str, Event], sizes: dict[str, int]) -> dict[str, float]:
-    states = [end["state"] for end in ends.values()]
-    values: dict[str, float] = {f"trials_{state}": states.count(state) for state in ("completed", "stopped", "failed")}
-    scored = [
-        (sizes[name], end["val_accuracy"])
-        for name, end in ends.items()
-        if end["state"] == "completed" and end.get("val_accuracy") is not None
-    ]
-    if scored:
-        values["best_val_accuracy"] = max(accuracy for _, accuracy in scored)
-        values["hypervolume"] = frontier.standard_hypervolume(scored)
-    return values
-
-
 def _bounds(end: Event, metric: str) -> dict[str, float]:
     """val_low, val_high, test_low, test_high: this trial's 95 % intervals over its clips, where they are known."""
     intervals = {split: end_interval(end, split, metric) for split in ("val", "test")}
@@ -116,9 +89,11 @@ def _bounds(end: Event, metric: str) -> dict[str, float]:
     }
 
 
-def _called(key: str, metric: str) -> str:
+def called(key: str, metric: str) -> str:
+    """A row's name where scores are of another metric: val_accuracy as val_mAP."""
     return key.replace("accuracy", metric)
 
 
-def _rows(values: dict[str, float | None], time: float, step: int) -> Iterator[Row]:
+def metric_rows(values: dict[str, float | None], time: float, step: int) -> Iterator[Row]:
+    """Rows of the values that are there."""
     yield from ((key, float(value), time, step) for key, value in values.items() if value is not None)

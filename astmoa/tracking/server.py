@@ -62,10 +62,13 @@ def one_line_errors(uri: str, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        again = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", redact(uri)])
-        raise TrackingError(
-            f"tracking at {redact(uri)} failed ({reason(error)}); nothing is lost, fill it in later with: {again}"
-        ) from error
+        raise TrackingError(f"tracking at {redact(uri)} failed ({reason(error)}); {again(run_dir, uri)}") from error
+
+
+def again(run_dir: Path, uri: str) -> str:
+    """How to make up for what a tracker missed: the end of a message."""
+    command = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", redact(uri)])
+    return f"nothing is lost, fill it in later with: {command}"
 
 
 def default_uri(run_dir: Path) -> str:

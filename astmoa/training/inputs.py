@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -47,15 +48,16 @@ class Inputs:
 def open_inputs(
     config: DataConfig,
     folds: Iterable[int] = (),
-    all_folds: bool = False,
+    all_folds: bool | Literal["if any"] = False,
     processes: int | None = None,
     progress: bool = True,
 ) -> Inputs:
     """Open a data set and its feature store. `folds` defaults to the configured one; `all_folds` are all that
-    the data have. Raises DataError."""
+    the data have; data that name their splits have none, which is an error unless they are wanted "if any".
+    Raises DataError."""
     data = open_data(config, check_fold=not all_folds)
     wanted = data.folds if all_folds and data.folds else tuple(folds) or (config.fold,)
-    if not data.folds and (all_folds or wanted != (1,)):
+    if not data.folds and (all_folds is True or wanted != (1,)):
         raise DataError(f"{data.name} names its splits, it has no folds: leave the fold out, use seeds for replicates")
     features = load_features(
         data,

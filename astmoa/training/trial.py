@@ -96,8 +96,8 @@ class Trial:
         self.optimizer.zero_grad(set_to_none=True)
 
     def epochs(self) -> Iterator[Record]:
-        """One record per epoch: epoch, train_loss, val_loss, val_accuracy, lr, seconds. Records of a resumed trial
-        come first."""
+        """One record per epoch: epoch, train_loss, val_loss, val_accuracy, lr, seconds, of which val_seconds for the
+        validation, and step_seconds, one training step's mean. Records of a resumed trial come first."""
         yield from list(self.records)
         for epoch in range(len(self.records) + 1, self.config.optim.epochs + 1):
             record = self._run_epoch(epoch)
@@ -112,6 +112,7 @@ class Trial:
         """Restore the best epoch (by validation accuracy, then loss) and test it: the fields of an `end` event."""
         if not self.records:
             raise RunError("the trial has no epoch yet: run epochs() before test()")
+        start = time.perf_counter()
         self.classifier.load(self.best)
         best = self.records[self.best_epoch - 1]
         test_loss, test_accuracy = self.evaluate(self._test)
@@ -129,6 +130,7 @@ class Trial:
             "num_test_clips": len(self._test),
             **intervals,
             "precision": "bf16" if self.bf16 else "fp32",
+            "test_seconds": time.perf_counter() - start,
         }
 
     @torch.inference_mode()
@@ -163,15 +165,19 @@ class Trial:
             total += losses.detach().sum()  # stays on the device: no wait per step
         train_loss = total.item() / len(order)
         self._check_finite("training", train_loss, epoch)
+        trained = time.perf_counter()
         val_loss, val_accuracy = self.evaluate(self._val)
         self._check_finite("validation", val_loss, epoch)
+        end = time.perf_counter()
         return {
             "epoch": epoch,
             "train_loss": train_loss,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "lr": lr,
-            "seconds": time.perf_counter() - start,
+            "seconds": end - start,
+            "val_seconds": end - trained,
+            "step_seconds": (trained - start) / self.steps_per_epoch,
         }
 
     def _forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ def config(method=METHODS[2], **optim):
 
 
 def timeless(records):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+    return [{k: v for k, v in record.items() if "seconds" not in k} for record in records]
 
 
 def run(config, backbone, inputs, folder=None):

@@ -1,0 +1,68 @@
+"""`astmoa export` and `astmoa reproduce`: frontier points as bundles, and whether one comes out again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a frontier point as a folder that reloads, predicts and trains again. Of a confirmed search, only confirmed
+    points are on the front.
+
+    Example: astmoa export runs/RUN --pick budget=300000 --out small
+    """
+
+    run_dir: Positional[Path]
+    out: Path
+    """The folder to write; with --pick all, one folder per point in it."""
+    pick: str = "best"
+    """best: highest validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest.
+    budget=N: the most accurate one with at most N trainable parameters as the papers count (without the head).
+    all: every point of the front."""
+
+    def run(self) -> None:
+        from astmoa.export import export, export_all
+
+        if self.pick == "all":
+            print(*export_all(self.run_dir, self.out), sep="\n")
+        else:
+            print(export(self.run_dir, self.pick, self.out))
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train an exported trial again, with the same seed, and say whether it comes out the same.
+
+    Compares weights bit by bit, and the validation accuracy with the interval where 95 of 100 further runs fall: by the
+    spread of the point's replicates, or for a single one by its validation clips. Ends with 0 when the result is
+    inside, 1 when it is outside, 2 for errors, such as other data or another backbone.
+    Example: astmoa reproduce runs/RUN/best --seeds 2
+    """
+
+    bundle: Positional[Path]
+    """A folder that `astmoa export` wrote (or RUN_DIR/best)."""
+    seeds: int = 0
+    """Train this many other seeds, too, and compare their mean."""
+    out: Path | None = None
+    """Folder to keep the trials in; the same folder again goes on after their last epoch."""
+    data_root: str | None = None
+    """Where the data are now, if elsewhere than then."""
+    backbone: str | None = None
+    """Where the backbone is now, if elsewhere than then."""
+    threads: int | None = None
+    """CPU threads, whose number decides the last bits of sums: a sweep on CPUs gives each trial its share of the cores.
+    Default: as recorded, where the bundle knows it."""
+    json: bool = False
+    """Print records as JSON lines; the last one is the result."""
+
+    def run(self) -> None:
+        from astmoa.reproduce import reproduce
+
+        result = reproduce(self.bundle, self.seeds, self.out, self.json, self.data_root, self.backbone, self.threads)
+        if not result["inside"]:
+            sys.exit(1)

@@ -1,0 +1,103 @@
+"""The record of a whole sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from astmoa.records.progress import TraceRow, device_seconds, hypervolume_trace
+from astmoa.records.trials import STATES, Event, PointRecord, State, TrialRecord
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A whole sweep: header event, trials in the study's order, and its sweep_end if it came to one."""
+
+    header: Event
+    trials: tuple[TrialRecord, ...]
+    end: Event | None
+
+    @property
+    def sweep_id(self) -> str:
+        return str(self.header["sweep_id"])
+
+    @property
+    def study(self) -> str:
+        return str(self.header["study"])
+
+    @property
+    def data_name(self) -> str:
+        return _name(self.header.get("data"))
+
+    @property
+    def backbone_name(self) -> str:
+        return _name(self.header.get("backbone"))
+
+    @property
+    def metric(self) -> str:
+        """What the scores are: accuracy, or mAP (mean average precision)."""
+        return metric_of(self.header)
+
+    @property
+    def is_search(self) -> bool:
+        """Were its points searched for, not enumerated?"""
+        return self.header.get("search") is not None
+
+    @property
+    def confirmed(self) -> bool:
+        """Does any point have a completed trial of the confirm phase?"""
+        return any(trial.phase == "confirm" and trial.state == "completed" for trial in self.trials)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """params and accuracy; in a search that was told so, also step_time."""
+        return tuple((self.header.get("search") or {}).get("objectives") or ("params", "accuracy"))
+
+    @property
+    def reason(self) -> str | None:
+        """Why the sweep ended; None while it runs, or after a crash."""
+        return None if self.end is None else self.end.get("reason")
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs spent, by trials of every state."""
+        return sum(len(trial.epochs) for trial in self.trials)
+
+    @property
+    def states(self) -> dict[State, int]:
+        """Number of trials by state, every state named."""
+        counts = Counter(trial.state for trial in self.trials)
+        return {state: counts[state] for state in STATES}
+
+    def points(self) -> tuple[PointRecord, ...]:
+        """Trials grouped by configuration, in the order they were first proposed."""
+        groups: dict[str, list[TrialRecord]] = {}
+        for trial in self.trials:
+            groups.setdefault(trial.point, []).append(trial)
+        return tuple(PointRecord(p, t[0].label, t[0].config, t[0].params, tuple(t)) for p, t in groups.items())
+
+    def contenders(self) -> tuple[PointRecord, ...]:
+        """The points that a front is made of: those with an accuracy; once a search has confirmed any, the confirmed
+        ones."""
+        points = [point for point in self.points() if point.val_accuracy is not None]
+        confirmed = tuple(point for point in points if point.confirmed)
+        return confirmed or tuple(points)
+
+    def hypervolume_trace(self) -> list[TraceRow]:
+        """How the hypervolume grew with every completed trial; of a search, without its confirm phase."""
+        return hypervolume_trace([trial for trial in self.trials if trial.phase != "confirm"])
+
+    def device_seconds(self) -> dict[str, float]:
+        """Where the device's time went; see `records.progress`."""
+        return device_seconds(self.trials)
+
+
+def metric_of(header: Event) -> str:
+    """The metric that a sweep's first event names; accuracy where it names none."""
+    data = header.get("data")
+    return str(data.get("metric") or "accuracy") if isinstance(data, dict) else "accuracy"
+
+
+def _name(value: Any) -> str:
+    return str(value.get("name", "?") if isinstance(value, dict) else value or "?")

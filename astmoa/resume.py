@@ -1,0 +1,57 @@
+"""`--resume RUN_DIR`: a study's options from the journal that it wrote, and what may be changed on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+from astmoa.config.strict import build
+from astmoa.errors import ConfigError, RunError
+from astmoa.journal import read_journal
+from astmoa.study_options import StudyOptions
+
+Options = TypeVar("Options", bound=StudyOptions)
+
+# What may be told anew: bounds, replicates, where and on what a sweep runs. All else decides its results.
+_MAY_CHANGE = {
+    *("resume", "out", "data_root", "tracking_uri", "trials_at_once", "gpus_per_trial"),
+    *("seeds", "folds", "cross_validate", "confirm"),
+    *("max_trials", "max_hours", "max_device_hours", "patience", "min_growth", "max_failures"),
+}
+
+
+def plain(options: StudyOptions) -> dict[str, Any]:
+    """The options as JSON values, for the journal."""
+    return {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()}
+
+
+def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Options:
+    """The options that `run_dir` was last run with. Raises RunError for another study's or an older version's."""
+    events = read_journal(run_dir)
+    header = [event for event in events if event["type"] in ("sweep", "resume")][-1:]
+    if not header:
+        raise RunError(f"{run_dir}: its journal begins with no sweep: give the folder that a sweep wrote (its --out)")
+    if header[0].get("study") != study:
+        raise RunError(f"{run_dir}: a run of {header[0].get('study')}, and this is {study}: resume it by its own file")
+    values = {key: value for key, value in header[0]["options"].items() if key not in ("resume", "out")}
+    if "***" in str(values.get("tracking_uri")):  # its password is in no journal
+        values["tracking_uri"] = None
+    try:
+        options = build(options_type, values, "--")
+    except ConfigError as error:
+        raise RunError(f"{run_dir}: its options are another version's ({error}); resume it by that version") from None
+    return dataclasses.replace(options, out=run_dir, resume=run_dir)
+
+
+def check_unchanged(stored: StudyOptions, now: StudyOptions) -> None:
+    """Raises RunError with the difference where something is told anew that decides a sweep's results."""
+    before, after = plain(stored), plain(now)
+    changed = [
+        f"--{key.replace('_', '-')} {before[key]} there, {after[key]} now"
+        for key in before
+        if key not in _MAY_CHANGE and before[key] != after[key]
+    ]
+    if changed:
+        raise RunError(f"{stored.out}: cannot go on with {', '.join(changed)}: leave that out, or choose another --out")
+

@@ -1,0 +1,172 @@
+"""What a search can be told, and the parts it is made of: proposals, stopping, budget, confirmation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from astmoa.config import complete
+from astmoa.errors import ConfigError
+from astmoa.shape import BackboneShape
+from astmoa.study_options import StudyOptions
+from astmoa.training.inputs import Inputs
+
+if TYPE_CHECKING:
+    from astmoa.sweep.driver import Driver
+    from astmoa.sweep.proposals import Proposal
+    from astmoa.sweep.space import Space
+
+_DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
+
+
+@dataclass(frozen=True)
+class SearchOptions(StudyOptions):
+    """What all searches share. Each candidate runs once, with seed 0; --confirm replicates what is worth it."""
+
+    seeds: int = 1
+    """Stays 1: replicates are for --confirm."""
+    max_trials: int | None = None
+    """Candidates to try. Default: 40 (--quick: 12) where no other bound is given."""
+    max_hours: float | None = None
+    """Hours on the wall, over all runs of one sweep. Running trials are cut off, and --resume goes on with them."""
+    max_device_hours: float | None = None
+    """Hours that trials hold a GPU (a CPU core where there is none), summed."""
+    patience: int | None = None
+    """Stop when the hypervolume has not grown over this many completed trials."""
+    min_growth: float = 0.001
+    """What counts as growth for --patience: a fraction of the hypervolume."""
+    max_params: int | None = None
+    """Try only what trains at most this many parameters, without the head."""
+    sampler: str = "nsga2"
+    """nsga2, tpe (multi-objective), gp (1 to 3 s per proposal), random."""
+    scheduler: str = "pareto_asha"
+    """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
+    pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
+    grace_period: int = 1
+    """Epochs that every trial gets."""
+    reduction_factor: int = 3
+    """One in this many goes on from milestone to milestone (grace_period x 1, 3, 9, ...)."""
+    margin: float | None = None
+    """Standard errors of the difference by which a trial must lead another to dominate it. Default: the scheduler's."""
+    tell_stopped: str = "predicted"
+    """What the sampler hears of a stopped trial. predicted: its accuracy plus what others gained from there on.
+    failed, pruned, infeasible: no accuracy. truncated: its accuracy as if it were final (for comparison)."""
+    step_time: bool = False
+    """A third objective: the measured time of one training step."""
+    search_seed: int = 0
+    """Another seed draws other candidates."""
+    confirm: str | None = None
+    """After the search train front and near-front again: seeds=5 with seeds 1 to 5 in every fold of the data.
+    folds=1 keeps to fold 1; trials=60 runs the 60 replicates that narrow the front's uncertainty most."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seeds != 1:
+            raise ConfigError(f"--seeds {self.seeds}: a search runs each candidate once; use --confirm seeds=N")
+        if self.search_seed < 0:
+            raise ConfigError(f"--search-seed {self.search_seed} is not possible: give a whole number of at least 0")
+        self.budget()
+        self.confirmation()
+
+    def budget(self) -> Any:
+        """The bounds of the search. Raises ConfigError for one that is not possible."""
+        from astmoa.sweep.budget import Budget
+
+        keys = [field.name for field in dataclasses.fields(Budget)]
+        budget = Budget(**{key: getattr(self, key) for key in keys})
+        bounds = (budget.max_trials, budget.max_hours, budget.max_device_hours, budget.patience)
+        few = _QUICK_TRIALS if self.quick else _DEFAULT_TRIALS
+        return budget if any(bounds) else dataclasses.replace(budget, max_trials=few)
+
+    def confirmation(self) -> Confirmation | None:
+        return None if self.confirm is None else Confirmation.parse(self.confirm)
+
+    def described(self, space: Space) -> dict[str, Any]:
+        """The journal's `search`: what must be the same when a search is gone on with."""
+        objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
+        keys = ("sampler", "scheduler", "tell_stopped", "grace_period", "reduction_factor", "margin", "search_seed",
+                "max_params")  # fmt: skip
+        return {"space": space.to_json(), **{key: getattr(self, key) for key in keys}, "objectives": objectives}
+
+    def parts(self, space: Space, shape: BackboneShape, inputs: Inputs) -> dict[str, Any]:
+        """What `run_sweep` needs for this search. Raises ConfigError for an unknown name or an impossible space."""
+        from astmoa.sweep.halving import make_scheduler
+        from astmoa.sweep.sampler import OptunaSampler
+        from astmoa.sweep.search import Search
+
+        template = self.template()
+        margin = {} if self.margin is None else {"margin": self.margin}
+        epochs = complete(template).optim.epochs
+        sampler = OptunaSampler(
+            space,
+            shape,
+            self.sampler,
+            self.search_seed,
+            max_params=self.max_params,
+            objectives=self.described(space)["objectives"],
+            tell_stopped=self.tell_stopped,
+        )
+        confirmation = self.confirmation()
+        return {
+            "proposer": Search(sampler, space, shape, template),
+            "scheduler": make_scheduler(self.scheduler, epochs, self.grace_period, self.reduction_factor, **margin),
+            "budget": self.budget(),
+            "confirm": confirmation.of(inputs) if confirmation else None,
+        }
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Which replicates confirm a search."""
+
+    seeds: int
+    folds: tuple[int, ...] | None = None
+    """None: every fold of the data."""
+    trials: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Confirmation:
+        """From `seeds=5` or `seeds=5,trials=60` or `seeds=3,folds=1`. Raises ConfigError in one line."""
+        try:
+            values = dict(part.split("=") for part in text.split(","))
+            numbers = {key: int(value) for key, value in values.items()}
+            ok = numbers.keys() <= {"seeds", "folds", "trials"} and numbers.get("seeds", 0) > 0
+            if not ok or numbers.get("trials", 1) < 1:
+                raise ValueError
+        except ValueError:
+            example = "give seeds=5, and where wanted trials=60 (at most) or folds=1 (that fold alone)"
+            raise ConfigError(f"--confirm {text} is not possible: {example}") from None
+        folds = (numbers["folds"],) if "folds" in numbers else None
+        return cls(numbers["seeds"], folds, numbers.get("trials"))
+
+    def of(self, inputs: Inputs) -> Callable[[Driver], Sequence[Proposal]]:
+        """The replicates of a finished search: front and near-front, the most telling first."""
+        folds = self.folds or tuple(inputs.splits)
+
+        def confirm(driver: Driver) -> list[Proposal]:
+            from astmoa import confidence, frontier
+            from astmoa.records import clip_interval
+            from astmoa.sweep.search import replicates
+
+            found = driver.searched("completed")
+            if not found:
+                return []
+            sizes, accuracy = [t.size for t in found], [t.final for t in found]
+            clips = [len(inputs.splits[t.proposal.config.data.fold].val) for t in found]
+            intervals = [clip_interval(a, n) for a, n in zip(accuracy, clips, strict=True)]
+            near = confidence.near_front(sizes, accuracy, *zip(*intervals, strict=True))
+            chosen = sorted({*frontier.front(list(zip(sizes, accuracy, strict=True))).tolist(), *near.nonzero()[0]})
+            errors = [math.sqrt(max(accuracy[i] * (1 - accuracy[i]), 1 / clips[i]) / clips[i]) for i in chosen]
+            own = [
+                list(of_trial) for of_trial in replicates([found[i] for i in chosen], range(1, self.seeds + 1), folds)
+            ]
+            wanted = self.seeds * len(folds)
+            order = confidence.replication_order(
+                [sizes[i] for i in chosen], [accuracy[i] for i in chosen], errors, [0] * len(chosen), wanted
+            )
+            return [own[index].pop(0) for index in order][: self.trials]
+
+        return confirm

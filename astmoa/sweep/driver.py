@@ -1,0 +1,334 @@
+"""One sweep as a state machine: what runs next, what came in, what is stopped, and why it ends.
+
+No Ray here: Ray's searcher, scheduler and callback hand their calls over to a Driver, and the replay of recorded curves
+drives the same object on a virtual clock. Every fact is in the journal before anybody hears of it, and `restore` brings
+a driver back from the journal alone: proposals in their order, rungs, decisions, the sampler's history.
+
+A search has two phases. It searches until a budget or its space is used up; then, where asked, `confirm` names trials
+(other seeds, other folds) that replicate what the search found, and these run to their end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from astmoa.errors import AstmoaError, RunError
+from astmoa.sweep.budget import Budget
+from astmoa.sweep.halving import Halving
+from astmoa.sweep.ledger import DrivenTrial, Event, Ledger
+from astmoa.sweep.proposals import Proposal
+
+INTERRUPTED = "interrupted"
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Where trials come from."""
+
+    exhausted: str
+    """Why a sweep ends when there is no next proposal."""
+
+    def next(self) -> Proposal | None:
+        """A trial never proposed before; None when there is none left."""
+
+    def restore(self, event: Event) -> Proposal:
+        """Take note of a proposal that is in the journal already. Raises RunError if it is not one of this study."""
+
+    def ended(self, trial: DrivenTrial) -> None:
+        """A trial completed, was stopped or failed."""
+
+
+class Sink(Protocol):
+    """A journal, or a list that stands for one."""
+
+    def append(self, type: str, **fields: Any) -> Any: ...
+
+
+class Driver(Ledger):
+    """count: trainable parameters by group of a proposal, known before training.
+
+    num_val_clips: validation clips of every fold; the standard error that the scheduler's margin is made of.
+    share: GPUs, or CPUs where there is no GPU, that one trial holds: the factor from seconds to device-seconds.
+    confirm: called once the search is over, with this driver; the replicates to run.
+    """
+
+    def __init__(
+        self,
+        journal: Sink,
+        proposer: Proposer,
+        count: Callable[[Proposal], Mapping[str, int]],
+        *,
+        scheduler: Halving | None = None,
+        budget: Budget | None = None,
+        confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
+        objectives: Sequence[str] = ("params", "accuracy"),
+        num_val_clips: Mapping[int, int] | None = None,
+        device: str = "cpu",
+        share: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ):
+        super().__init__(share)
+        self._journal, self._proposer, self._count = journal, proposer, count
+        self._scheduler, self.budget, self._confirm = scheduler, budget or Budget(), confirm
+        self.objectives, self._num_val_clips = tuple(objectives), num_val_clips or {}
+        self._device, self._clock = device, clock
+        self.failure: AstmoaError | None = None
+        """Why the sweep cannot go on (the journal cannot be written, say)."""
+        self.reason: str | None = None
+        """Why the search is over; None while it is not."""
+        self.finished = False
+        """Nothing will ever be proposed again."""
+        self.seconds_before = 0.0
+        """Spent by earlier runs of this sweep."""
+        self._start = clock()
+        self._unfinished: deque[Proposal] = deque()
+        self._decided: dict[str, int] = {}
+        self._written: set[str] = set()
+        self._replicates: deque[Proposal] | None = None
+        self._changed: Callable[[str, DrivenTrial], None] = lambda what, trial: None
+
+    def watch(self, changed: Callable[[str, DrivenTrial], None]) -> None:
+        """Tell the display: changed("start" | "epoch" | "past epoch" | "end", trial)."""
+        self._changed = changed
+
+    # -- what runs next
+
+    def next(self) -> Proposal | None:
+        """The next trial to start. None: nothing now (see `finished`), ask again when a trial has ended."""
+        try:
+            return self._next()
+        except AstmoaError as error:
+            self._give_up(error)
+            return None
+
+    def _next(self) -> Proposal | None:
+        if self.failure:
+            return None
+        self._make_up_for_crash()
+        self._check_budget()
+        if self._unfinished and not self._cutting:
+            return self._unfinished.popleft()
+        if self.reason is None:
+            proposal = self._proposer.next()
+            if proposal is not None:
+                return self._add(proposal).proposal
+            self.reason = self._proposer.exhausted
+        if any(trial.open for trial in self.trials.values()):
+            return None
+        if self._confirm is not None and not self._too_many_failures:
+            if self._replicates is None:
+                self._replicates = deque(self._confirm(self))
+            while self._replicates:
+                replicate = self._replicates.popleft()
+                known = self.trials.get(replicate.trial_id)
+                if known is None or known.state == "cut":
+                    return self._add(replicate).proposal
+        self.finished = True
+        return None
+
+    @property
+    def _cutting(self) -> bool:
+        return self.failure is not None or self._too_many_failures or self.budget.time_is_up(self) is not None
+
+    @property
+    def _too_many_failures(self) -> bool:
+        return self.failures_in_a_row >= self.budget.max_failures
+
+    def _check_budget(self) -> None:
+        if self.reason is None:
+            self.reason = self.budget.over(self)
+
+    def _add(self, proposal: Proposal) -> DrivenTrial:
+        """Take a proposal in and write what the trial is, once, before anything else about it."""
+        known = self.trials.get(proposal.trial_id)
+        if known is not None:
+            known.state = "proposed"
+            return known
+        trial = self.propose(proposal, dict(self._count(proposal)))
+        optional = {"paper": dict(proposal.paper), "phase": proposal.phase, "ask": dict(proposal.ask)}
+        self._journal.append(
+            "proposal",
+            trial_id=proposal.trial_id,
+            index=len(self.trials) - 1,
+            config=proposal.config.to_dict(),
+            config_hash=proposal.trial_id,
+            point=proposal.config.point(),
+            label=proposal.label,
+            params=dict(trial.params),
+            **{key: value for key, value in optional.items() if value},
+        )
+        return trial
+
+    # -- what came in
+
+    def start(self, trial_id: str) -> None:
+        """A worker has begun with a trial."""
+        trial = self.trials[trial_id]
+        trial.state = "running"
+        self._guarded("start", trial_id=trial_id, device=self._device)
+        self._changed("start", trial)
+
+    def report(self, trial_id: str, record: Event | None, end: Event | None, device_seconds: float = 0.0) -> bool:
+        """A trial's epoch (`record`), and with its last one its `end`. Returns whether it goes on."""
+        trial = self.trials[trial_id]
+        self.spend(trial, device_seconds)
+        try:
+            if record is not None and not self._take(trial, record):
+                return False
+            if end is not None:
+                self._end(trial, end | {"device_seconds": device_seconds})
+                return False
+        except AstmoaError as error:
+            self._give_up(error)
+            return False
+        self._check_budget()
+        if not trial.confirms and self._cutting:
+            trial.state = "cut"
+            return False
+        return self.failure is None
+
+    def fail(self, trial_id: str, error: str) -> None:
+        """A worker died or never came up: the trial may be tried again when the sweep is gone on with."""
+        trial = self.trials[trial_id]
+        try:
+            self._end(trial, {"state": "failed", "error": error, "device_seconds": trial.device_seconds, "retry": True})
+        except AstmoaError as failure:
+            self._give_up(failure)
+
+    def _take(self, trial: DrivenTrial, record: Event) -> bool:
+        fresh = record["epoch"] > trial.epoch  # a resumed trial reports its past first
+        if not fresh:
+            self._changed("past epoch", trial)
+            return True
+        self._journal.append("epoch", trial_id=trial.proposal.trial_id, **record)
+        self.learn(trial, record)
+        self._changed("epoch", trial)
+        milestone = self._ask_scheduler(trial)
+        if milestone is not None:
+            self._stop(trial, milestone)
+        return milestone is None
+
+    def _ask_scheduler(self, trial: DrivenTrial) -> int | None:
+        """The milestone at which the trial is stopped, or None. Replicates always run to their end."""
+        if self._scheduler is None or trial.confirms or trial.epoch >= trial.max_epochs:
+            return None
+        n, accuracy = self._num_val_clips.get(trial.proposal.config.data.fold), trial.curve[-1]
+        p = (accuracy * n + 2) / (n + 4) if n else 0.0  # Agresti and Coull: also 0 and all correct are not certain
+        costs = [math.log10(trial.size), -accuracy]
+        errors = [0.0, math.sqrt(p * (1 - p) / n) if n else 0.0]
+        if "step_time" in self.objectives:
+            costs, errors = [*costs, math.log10(trial.step_seconds)], [*errors, 0.02]  # clocks differ by 5 %
+        return self._scheduler.report(trial.proposal.trial_id, trial.epoch, costs, errors)
+
+    def _stop(self, trial: DrivenTrial, milestone: int, decided: bool = False) -> None:
+        if not decided:
+            own = {"trial_id": trial.proposal.trial_id, "epoch": trial.epoch}
+            self._journal.append("decision", **own, action="stop", milestone=milestone)
+        self._end(trial, {"state": "stopped", "error": None, "device_seconds": trial.device_seconds})
+
+    def _end(self, trial: DrivenTrial, end: Event) -> None:
+        self._journal.append("end", trial_id=trial.proposal.trial_id, **end)
+        self._settled(trial, end)
+        self._changed("end", trial)
+
+    def _settled(self, trial: DrivenTrial, end: Event) -> None:
+        self.settle(trial, end)
+        if not trial.confirms:
+            self._proposer.ended(trial)
+
+    # -- beginning and end
+
+    def restore(self, events: Sequence[Event]) -> None:
+        """Bring back what a journal tells of; writes nothing. Unfinished trials come first in `next`, failed ones too.
+
+        Raises RunError where the journal holds what this study would not propose.
+        """
+        lasting = {e["trial_id"]: n for n, e in enumerate(events) if e["type"] in ("start", "end")}
+        began = at = None
+        stopped: dict[str, int] = {}
+        for number, event in enumerate(events):
+            if event["type"] in ("sweep", "resume"):
+                self.seconds_before += at - began if began is not None else 0.0
+                began = event["time"]
+            at = event["time"]
+            trial = self.trials.get(event.get("trial_id"))
+            if event["type"] == "proposal":
+                self._known(event)
+            elif event["type"] == "epoch" and event["epoch"] > trial.epoch:
+                self.learn(trial, event)
+                self.spend(trial, trial.device_seconds + event["seconds"] * self._share)
+                milestone = self._ask_scheduler(trial)
+                if milestone is not None:
+                    stopped[event["trial_id"]] = milestone
+            elif event["type"] == "decision":
+                stopped[event["trial_id"]] = event["milestone"]
+            elif event["type"] == "end" and lasting[event["trial_id"]] == number and not _again(event):
+                self._settled(trial, event)
+        self.seconds_before += at - began if began is not None else 0.0
+        self.failures_in_a_row = 0
+        # A crash between an epoch and what follows from it: the decision is a function of the journal, `next` makes it.
+        self._decided = {trial_id: m for trial_id, m in stopped.items() if self.trials[trial_id].open}
+        self._written = {e["trial_id"] for e in events if e["type"] == "decision"}
+        for trial in self.trials.values():
+            if trial.open:
+                trial.state = "proposed" if not trial.confirms else "cut"
+        waiting = [t for t in self.trials.values() if t.open and t.proposal.trial_id not in self._decided]
+        self._unfinished = deque(trial.proposal for trial in waiting)
+
+    def _make_up_for_crash(self) -> None:
+        while self._decided:
+            trial_id, milestone = self._decided.popitem()
+            self._stop(self.trials[trial_id], milestone, decided=trial_id in self._written)
+
+    def _known(self, event: Event) -> None:
+        from astmoa.config import TrialConfig
+
+        if event.get("phase") == "confirm":
+            config = TrialConfig.from_dict(event["config"])
+            proposal = Proposal(event["label"], config, event.get("paper") or {}, "confirm")
+        else:
+            proposal = self._proposer.restore(event)
+        self.propose(proposal, event["params"])
+
+    def close(self, interrupted: bool = False) -> str:
+        """Write the end of this run and return its reason. Raises what made the sweep give up."""
+        if self.failure is not None:
+            raise self.failure
+        reason = INTERRUPTED if interrupted else self.reason or INTERRUPTED
+        self._journal.append("sweep_end", reason=reason, seconds=self._clock() - self._start)
+        return reason
+
+    # -- what there is to tell
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds on the wall, earlier runs of this sweep included."""
+        return self.seconds_before + self._clock() - self._start
+
+    def _guarded(self, type: str, **fields: Any) -> None:
+        try:
+            self._journal.append(type, **fields)
+        except AstmoaError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: AstmoaError) -> None:
+        self.failure = self.failure or error
+        self.finished = True
+
+
+def _again(end: Event) -> bool:
+    """Failed for a reason that may be gone now: not a loss that became infinite."""
+    return end["state"] == "failed" and end.get("retry", True)
+
+
+def check_failures(driver: Driver) -> None:
+    """Raises RunError with the first error where too many trials failed one after another."""
+    if driver.failures_in_a_row >= driver.budget.max_failures:
+        raise RunError(
+            f"stopped after {driver.failures_in_a_row} failed trials in a row (--max-failures); "
+            f"the first error: {driver.first_error}"
+        )

@@ -1,0 +1,78 @@
+"""What Optuna is given: candidates as parameters, and its samplers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import Trial
+
+from astmoa.sweep.space import ORDERED, Candidate, Space
+
+SAMPLERS = {
+    "nsga2": "NSGA-II: crosses and mutates the best of the last generation, by non-dominated front and crowding",
+    "tpe": "multi-objective tree-structured Parzen estimator: where good trials are dense and others are not",
+    "gp": "Gaussian process: expected improvement of the hypervolume; seconds per proposal",
+    "random": "a method at random, then one of its candidates: the baseline",
+}
+
+
+def make_sampler(name: str, seed: int, population_size: int) -> BaseSampler:
+    """population_size: NSGA-II's. The others model from the first result on; whoever wants a random start makes it."""
+    if name == "nsga2":
+        return NSGAIISampler(population_size=population_size, seed=seed)
+    if name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+    if name == "tpe":
+        return TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
+    return RandomSampler(seed)
+
+
+class Encoding:
+    """Names become categorical parameters; ordered choices their index, which makes log-spaced ones linear. A dial is
+    one parameter for all methods that have the same choices for it, otherwise one for each.
+
+    Every trial has all parameters, those of other methods at their first choice. NSGA-II crosses only what all trials
+    have, a Gaussian process models only that, and TPE splits conditional parameters into groups that it draws
+    independently of each other, which finds frontiers more slowly.
+    """
+
+    def __init__(self, space: Space):
+        self._branches = {name: space.branch(name) for name in space.names}
+        self._parameters: dict[str, tuple[str, tuple]] = {}
+        """Parameter: its dial and choices. A single choice needs no parameter."""
+        self._of: dict[str, dict[str, str]] = {name: {} for name in space.names}
+        """Method: its dials' parameters."""
+        if len(space.names) > 1:
+            self._parameters["name"] = ("name", space.names)
+        for name, branch in self._branches.items():
+            for key, choices in branch.items():
+                if len(choices) > 1:
+                    others = [other[key] for other in self._branches.values() if key in other]
+                    parameter = key if all(other == choices for other in others) else f"{name}.{key}"
+                    self._parameters[parameter] = (key, choices)
+                    self._of[name][key] = parameter
+
+    def draw(self, trial: Trial) -> Candidate:
+        """Have a trial suggest all parameters, and read a candidate off them."""
+        drawn = {parameter: self._suggest(trial, parameter) for parameter in self._parameters}
+        name = drawn.get("name", next(iter(self._branches)))
+        own = self._of[name]
+        branch = self._branches[name].items()
+        return {"name": name} | {key: drawn[own[key]] if key in own else choices[0] for key, choices in branch}
+
+    def encode(self, candidate: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters from which `draw` reads this candidate."""
+        keys = {parameter: key for key, parameter in self._of[candidate["name"]].items()} | {"name": "name"}
+        values: dict[str, Any] = {}
+        for parameter, (key, choices) in self._parameters.items():
+            choice = candidate[keys[parameter]] if parameter in keys else choices[0]
+            values[parameter] = choices.index(choice) if key in ORDERED else choice
+        return values
+
+    def _suggest(self, trial: Trial, parameter: str) -> Any:
+        key, choices = self._parameters[parameter]
+        if key in ORDERED:
+            return choices[trial.suggest_int(parameter, 0, len(choices) - 1)]
+        return trial.suggest_categorical(parameter, choices)

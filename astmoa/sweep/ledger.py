@@ -1,0 +1,112 @@
+"""What is known of a sweep's trials, the same whether it comes from workers or from the journal of an earlier run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from astmoa import frontier
+from astmoa.sweep.proposals import Proposal
+
+Event = dict[str, Any]
+
+
+@dataclass
+class DrivenTrial:
+    """One trial. Times are device-seconds: seconds times the share of the device that the trial holds."""
+
+    proposal: Proposal
+    params: Mapping[str, int]
+    epoch: int = 0
+    """The last one in the journal."""
+    curve: list[float] = field(default_factory=list)
+    """Best validation accuracy so far, after every epoch: what the trial would have, had it ended there."""
+    step_seconds: float = math.inf
+    """The fastest epoch's: other programs on the machine only ever slow a step down."""
+    device_seconds: float = 0.0
+    training: float = 0.0
+    evaluation: float = 0.0
+    """As `training` part of device_seconds; the rest is start-up."""
+    state: str = "proposed"
+    """proposed, running, completed, stopped, failed; cut: by a budget, and to be gone on with."""
+    final: float | None = None
+    """Validation accuracy of a completed trial."""
+
+    @property
+    def size(self) -> int:
+        return self.params["num_trainable_params"]
+
+    @property
+    def max_epochs(self) -> int:
+        return self.proposal.config.optim.epochs
+
+    @property
+    def open(self) -> bool:
+        return self.state in ("proposed", "running")
+
+    @property
+    def confirms(self) -> bool:
+        """Is it a replicate of something that a search found?"""
+        return self.proposal.phase == "confirm"
+
+
+class Ledger:
+    """share: GPUs, or CPUs where there is no GPU, that one trial holds."""
+
+    def __init__(self, share: float = 1.0):
+        self._share = share
+        self.trials: dict[str, DrivenTrial] = {}
+        self.num_searched = 0
+        """Trials proposed, without replicates that confirm."""
+        self.device_seconds = 0.0
+        """Of all trials."""
+        self.hypervolumes: list[float] = []
+        """After every completed trial that is no replicate."""
+        self.failures_in_a_row = 0
+        self.first_error: str | None = None
+        self._scores: list[tuple[int, float]] = []
+
+    def propose(self, proposal: Proposal, params: Mapping[str, int]) -> DrivenTrial:
+        trial = self.trials[proposal.trial_id] = DrivenTrial(proposal, params)
+        self.num_searched += not trial.confirms
+        return trial
+
+    def learn(self, trial: DrivenTrial, record: Event) -> None:
+        """An epoch."""
+        trial.epoch = record["epoch"]
+        trial.curve.append(max([*trial.curve[-1:], record["val_accuracy"]]))
+        trial.step_seconds = min(trial.step_seconds, record.get("step_seconds", math.inf))
+        validating = record.get("val_seconds", 0.0)
+        trial.training += self._share * (record["seconds"] - validating)
+        trial.evaluation += self._share * validating
+
+    def spend(self, trial: DrivenTrial, device_seconds: float) -> None:
+        """All that the trial has held its device so far."""
+        self.device_seconds += device_seconds - trial.device_seconds
+        trial.device_seconds = device_seconds
+
+    def settle(self, trial: DrivenTrial, end: Event) -> None:
+        """A trial's end."""
+        trial.state, trial.final = end["state"], end.get("val_accuracy")
+        self.spend(trial, end.get("device_seconds") or trial.device_seconds)
+        trial.evaluation += self._share * end.get("test_seconds", 0.0)
+        if trial.state == "failed":
+            self.failures_in_a_row += 1
+            self.first_error = self.first_error or end.get("error")
+        else:
+            self.failures_in_a_row = 0
+        if trial.state == "completed" and not trial.confirms:
+            self._scores.append((trial.size, trial.final))
+            self._scores = [self._scores[i] for i in frontier.front(self._scores)]  # what is dominated stays so
+            self.hypervolumes.append(frontier.standard_hypervolume(self._scores))
+
+    def searched(self, *states: str) -> list[DrivenTrial]:
+        """Trials that are no replicates, in one of `states`, in the order of their proposal."""
+        return [trial for trial in list(self.trials.values()) if not trial.confirms and trial.state in states]
+
+    def front(self) -> list[DrivenTrial]:
+        """The completed trials that no other dominates, smallest first."""
+        completed = self.searched("completed")
+        return [completed[i] for i in frontier.front([(trial.size, trial.final) for trial in completed])]

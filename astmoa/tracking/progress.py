@@ -1,0 +1,97 @@
+"""A sweep's journal, kept sorted while it grows: taking new events in costs what is new, not all that has been.
+
+1,000 trials of 20 epochs are 22,000 events and more: sorted anew on every pass they would hold everything up.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from astmoa.records import Event, PointRecord, Score, TrialRecord, events_by_trial, metric_of, places, trial_record
+from astmoa.tracking import rows
+from astmoa.tracking.trace import Trace
+
+
+class Progress:
+    """What a sweep's journal tells so far. header: its first event; where: its source, for errors."""
+
+    def __init__(self, header: Event, where: str):
+        self.header, self._where = header, where
+        self.last = header
+        self.num_events = 0
+        self.events: dict[str, list[Event]] = {}
+        """Each trial's own events, trials in the order of proposal."""
+        self.trials: dict[str, TrialRecord] = {}
+        self.standings: dict[str, str] = {}
+        """Of each trial: front, near-front or dominated where it has completed, else its state."""
+        self.end_reason: str | None = None
+        """Why the sweep ended; empty where it goes on again, None where it never ended."""
+        self.trace = Trace(metric_of(header))
+        self._rows: list[tuple[int, rows.Row]] = []
+        self._points: dict[str, dict[str, None]] = {}  # trial ids by point
+        self._scores: dict[str, Score] = {}
+        self._places: dict[str, str] = {}
+
+    def add(self, news: Sequence[Event]) -> set[str]:
+        """Take events in. Returns the trials with something new: events, or another standing.
+
+        Raises RunError for a trial that was never proposed; then nothing is taken in.
+        """
+        groups = events_by_trial([event for event in news if event.get("trial_id") not in self.events], self._where)
+        for event in news:
+            if event.get("trial_id") in self.events:
+                groups.setdefault(event["trial_id"], []).append(event)
+        for trial_id, own in groups.items():
+            self.events.setdefault(trial_id, []).extend(own)
+            self.trials[trial_id] = trial_record(self.events[trial_id], metric_of(self.header))
+            self._points.setdefault(self.trials[trial_id].point, {})[trial_id] = None
+        for event in news:
+            self.num_events += 1
+            self.last = event
+            if event["type"] == "sweep_end":
+                self.end_reason = str(event["reason"])
+            elif self.end_reason:
+                self.end_reason = ""
+            self._rows += ((self.num_events, row) for row in self.trace.add(event))
+        return groups.keys() | self._stand(groups)
+
+    @property
+    def started(self) -> list[str]:
+        """Trials with more than a proposal."""
+        return [trial_id for trial_id, own in self.events.items() if len(own) > 1]
+
+    @property
+    def running(self) -> list[str]:
+        """Trials that have started and not ended."""
+        return [trial_id for trial_id in self.started if self.trials[trial_id].state == "running"]
+
+    def rows_after(self, num_events: int) -> list[rows.Row]:
+        """The sweep's own metric rows of all but the first `num_events` events."""
+        begin = bisect_right(self._rows, num_events, key=lambda numbered: numbered[0])
+        return [row for _, row in self._rows[begin:]]
+
+    def _stand(self, news: Iterable[str]) -> set[str]:
+        """Bring the standings up to date; returns the trials whose standing changed."""
+        moved = {self.trials[trial_id].point for trial_id in news if len(self.events[trial_id]) > 1}
+        before = dict(self._scores)
+        for point in moved:
+            trials = tuple(self.trials[trial_id] for trial_id in self._points[point])
+            first = trials[0]
+            record = PointRecord(point, first.label, first.config, first.params, trials)
+            self._scores.pop(point, None)
+            score = Score.of(record)
+            if score is not None:
+                self._scores[point] = score
+        if self._scores != before:
+            self._places = places(self._scores)
+            moved |= self._scores.keys()
+        changed = set()
+        for point in moved:
+            for trial_id in self._points[point]:
+                state = self.trials[trial_id].state
+                now = self._places.get(point, state) if state == "completed" else state
+                if self.standings.get(trial_id) != now:
+                    self.standings[trial_id] = now
+                    changed.add(trial_id)
+        return changed

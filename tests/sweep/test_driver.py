@@ -1,0 +1,288 @@
+"""The state machine of a sweep, run on made-up curves and a virtual clock: no Ray, no training."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astmoa import frontier
+from astmoa.errors import ConfigError, RunError
+from astmoa.sweep.budget import Budget
+from astmoa.sweep.driver import Driver, check_failures
+from astmoa.sweep.replay import MemoryJournal, VirtualClock, recorded, replay
+from astmoa.sweep.search import FixedProposals, replicates
+from tests.sweep.synthetic import NUM_VAL_CLIPS, SHAPE, SPACE, count, curves, driver, run, search
+
+TABLE = curves()
+NUM_CANDIDATES = len(SPACE.candidates(SHAPE))
+
+
+def of(events, *types):
+    return [event for event in events if event["type"] in types]
+
+
+def facts(events, trial_id):
+    """A trial's events without times."""
+    return [{k: v for k, v in e.items() if k not in ("time", "index")} for e in events if e.get("trial_id") == trial_id]
+
+
+def test_a_search_tries_every_candidate_once_and_says_so():
+    driven = run(table=TABLE)
+    assert driven.close() == "every candidate of the space was proposed"
+    assert (
+        len({e["trial_id"] for e in of(driven.events, "proposal")})
+        == len(of(driven.events, "proposal"))
+        == NUM_CANDIDATES
+    )
+    for trial in driven.trials.values():
+        assert trial.state in ("completed", "stopped")
+        epochs = [e["epoch"] for e in of(driven.events, "epoch") if e["trial_id"] == trial.proposal.trial_id]
+        assert epochs == list(range(1, trial.epoch + 1))
+        assert (trial.epoch == 9) == (trial.state == "completed")
+
+
+def test_early_stopping_stops_and_every_stop_is_a_decision_with_its_milestone():
+    driven = run(table=TABLE)
+    stopped = [e["trial_id"] for e in of(driven.events, "end") if e["state"] == "stopped"]
+    assert len(stopped) > NUM_CANDIDATES / 4
+    decisions = {e["trial_id"]: e for e in of(driven.events, "decision")}
+    assert decisions.keys() == set(stopped)
+    assert all(e["milestone"] == e["epoch"] and e["milestone"] in (1, 3) for e in decisions.values())
+    assert all(e.get("val_accuracy") is None for e in of(driven.events, "end") if e["state"] == "stopped")
+
+
+def test_without_a_scheduler_all_run_to_their_end_and_the_front_is_that_of_the_curves():
+    driven = run(table=TABLE, scheduler=None)
+    assert {trial.state for trial in driven.trials.values()} == {"completed"}
+    found = [(t.size, t.final) for t in driven.front()]
+    every = [(c.params["num_trainable_params"], max(c.val_accuracy)) for c in TABLE.trials.values()]
+    assert found == [every[i] for i in frontier.front(every)]
+    assert driven.hypervolumes[-1] == pytest.approx(frontier.standard_hypervolume(every))
+    assert driven.hypervolumes == sorted(driven.hypervolumes)
+
+
+def test_device_seconds_add_up():
+    driven = run(table=TABLE)
+    assert driven.device_seconds == pytest.approx(sum(t.device_seconds for t in driven.trials.values()))
+    assert driven.device_seconds == pytest.approx(sum(t.training + t.evaluation for t in driven.trials.values()))
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        (Budget(max_trials=7), "7 trials proposed (--max-trials)"),
+        (Budget(max_hours=0.01), "0.01 hours gone (--max-hours)"),
+        (Budget(max_device_hours=0.01), "0.01 device-hours spent (--max-device-hours)"),
+        (Budget(patience=4, min_growth=0.2), "hypervolume grew by"),
+    ],
+)
+def test_a_budget_ends_the_search_and_is_named(budget, reason):
+    driven = run(table=TABLE, budget=budget)
+    assert reason in driven.close()
+    assert reason in driven.events[-1]["reason"]
+    assert 0 < driven.num_searched < NUM_CANDIDATES
+    if budget.max_trials:
+        assert driven.num_searched == 7
+        assert all(t.state in ("completed", "stopped") for t in driven.trials.values())  # what ran went on to its end
+    if budget.max_hours:
+        assert any(t.state == "cut" for t in driven.trials.values())
+        assert driven.elapsed < 36 + 3  # an epoch later at most
+    if budget.max_device_hours:
+        assert driven.device_seconds < 36 + 2 * 3
+
+
+@given(
+    workers=st.integers(1, 4),
+    at=st.integers(1, 150),
+    again=st.integers(1, 100),
+    sampler=st.sampled_from(["random", "nsga2"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(workers, at, again, sampler):
+    """The journal is cut after any event, twice; what was in it stays as it is, and every trial comes to its end."""
+    budget = Budget(max_trials=25)
+    whole = run(workers, TABLE, proposer=search(sampler=sampler), budget=budget).events
+    kept = whole[: 1 + at % (len(whole) - 1)]
+    for cut in (again, None):
+        driven = run(workers, TABLE, events=kept, proposer=search(sampler=sampler), budget=budget)
+        assert driven.events[: len(kept)] == kept
+        kept = driven.events if cut is None else driven.events[: len(kept) + cut]
+    assert driven.close() == "25 trials proposed (--max-trials)"
+    assert len({e["trial_id"] for e in of(kept, "proposal")}) == len(of(kept, "proposal")) == 25
+    assert all(t.state in ("completed", "stopped") for t in driven.trials.values())
+    for kind in ("epoch", "decision", "end"):
+        keys = [(e["trial_id"], e.get("epoch")) for e in of(kept, kind)]
+        assert len(keys) == len(set(keys))
+
+
+@given(at=st.lists(st.integers(1, 400), min_size=1, max_size=4), sampler=st.sampled_from(["random", "nsga2", "tpe"]))
+@settings(max_examples=20, deadline=None)
+def test_with_one_worker_a_resumed_search_is_the_undisturbed_one_event_by_event(at, sampler):
+    """Same proposals (the sampler with its history), same rungs, same decisions."""
+    options = {"proposer": None, "budget": Budget(max_trials=24)}
+    whole = run(1, TABLE, **options | {"proposer": search(sampler=sampler)}).events
+    kept = whole
+    for cut in at:
+        kept = kept[: 1 + cut % (len(kept) - 1)]
+        kept = run(1, TABLE, events=kept, **options | {"proposer": search(sampler=sampler)}).events
+    ids = [e["trial_id"] for e in of(whole, "proposal")]
+    assert [e["trial_id"] for e in of(kept, "proposal")] == ids
+    for trial_id in ids:
+        ours = [e for e in facts(kept, trial_id) if e["type"] != "start"]
+        theirs = [e for e in facts(whole, trial_id) if e["type"] != "start"]
+        for event in (*ours, *theirs):
+            event.pop("device_seconds", None)  # a resumed trial's clock starts again
+        assert ours == theirs
+
+
+def test_a_finished_search_is_extended_with_the_same_proposals_as_a_longer_one():
+    short = run(1, TABLE, proposer=search(sampler="nsga2"), budget=Budget(max_trials=20))
+    short.close()
+    extended = run(1, TABLE, events=short.events, proposer=search(sampler="nsga2"), budget=Budget(max_trials=40))
+    long = run(1, TABLE, proposer=search(sampler="nsga2"), budget=Budget(max_trials=40))
+    assert [e["trial_id"] for e in of(extended.events, "proposal")] == [
+        e["trial_id"] for e in of(long.events, "proposal")
+    ]
+    assert extended.close() == "40 trials proposed (--max-trials)"
+
+
+def test_time_of_earlier_runs_counts():
+    first = run(2, TABLE, budget=Budget(max_hours=0.01))
+    first.close()
+    again = run(2, TABLE, events=first.events, budget=Budget(max_hours=0.01))
+    assert again.num_searched == first.num_searched  # the budget was spent
+    more = run(2, TABLE, events=first.events, budget=Budget(max_hours=0.02))
+    assert more.num_searched > first.num_searched
+    assert all(t.state != "cut" for t in more.trials.values() if t.proposal.trial_id in first.trials)
+
+
+def test_what_a_budget_cut_off_is_gone_on_with_first():
+    first = run(2, TABLE, budget=Budget(max_hours=0.01))
+    cut = [t.proposal.trial_id for t in first.trials.values() if t.state == "cut"]
+    more = run(2, TABLE, events=first.events, budget=Budget(max_hours=1))
+    after = more.events[len(first.events) :]
+    assert [e["trial_id"] for e in of(after, "start")][: len(cut)] == cut
+    assert cut
+
+
+def confirm(driven: Driver):
+    front = driven.front()
+    return list(itertools.chain(*replicates(front, (1, 2), (1,))))
+
+
+def test_a_confirmed_search_runs_replicates_of_its_front_to_their_end_after_the_search():
+    table = curves(seeds=(0, 1, 2))
+    driven = run(2, table, budget=Budget(max_trials=20), confirm=confirm)
+    confirmed = [t for t in driven.trials.values() if t.proposal.phase == "confirm"]
+    assert len(confirmed) == 2 * len(driven.front())
+    assert all(t.state == "completed" for t in confirmed)
+    assert {t.proposal.config.point() for t in confirmed} == {t.proposal.config.point() for t in driven.front()}
+    phases = [e.get("phase") for e in of(driven.events, "proposal")]
+    assert phases == ["search"] * 20 + ["confirm"] * len(confirmed)
+    assert driven.num_searched == 20
+
+
+@given(at=st.integers(1, 300))
+@settings(max_examples=15, deadline=None)
+def test_a_confirmation_is_gone_on_with_too(at):
+    table = curves(seeds=(0, 1, 2))
+    whole = run(2, table, budget=Budget(max_trials=15), confirm=confirm).events
+    again = run(2, table, events=whole[: 1 + at % (len(whole) - 1)], budget=Budget(max_trials=15), confirm=confirm)
+    confirmed = [t for t in again.trials.values() if t.proposal.phase == "confirm"]
+    assert len(confirmed) == 2 * len(again.front())
+    assert all(t.state == "completed" for t in confirmed)
+
+
+def test_failures_in_a_row_end_the_sweep_with_the_first_error():
+    made = driver(budget=Budget(max_failures=3))
+    for number in range(3):
+        proposal = made.next()
+        made.start(proposal.trial_id)
+        made.fail(proposal.trial_id, f"boom {number}")
+    assert made.next() is None
+    assert made.finished
+    with pytest.raises(RunError, match=r"stopped after 3 failed trials in a row .*first error: boom 0"):
+        check_failures(made)
+
+
+def test_a_success_between_failures_counts_anew():
+    made = driver(scheduler=None, budget=Budget(max_failures=2), epochs=1)
+    for state in ("failed", "completed", "failed"):
+        proposal = made.next()
+        made.start(proposal.trial_id)
+        if state == "failed":
+            made.fail(proposal.trial_id, "boom")
+        else:
+            end = {"state": "completed", "val_accuracy": 0.5, "test_accuracy": 0.5}
+            made.report(proposal.trial_id, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, end, 1.0)
+    check_failures(made)
+    assert made.next() is not None
+
+
+def test_failed_trials_are_tried_again_unless_they_diverged():
+    clock = VirtualClock()
+    journal = MemoryJournal(clock)
+    made = driver(clock, journal)
+    dead, diverged = made.next().trial_id, made.next().trial_id
+    made.start(dead)
+    made.fail(dead, "the worker died")
+    made.start(diverged)
+    made.report(diverged, None, {"state": "failed", "error": "loss is inf", "retry": False}, 1.0)
+    again = driver(clock, MemoryJournal(clock))
+    again.restore(journal.events)
+    assert again.next().trial_id == dead
+    assert again.next().trial_id not in (dead, diverged)
+    assert again.trials[diverged].state == "failed"
+
+
+class FullDisk(MemoryJournal):
+    def append(self, type, **fields):
+        if len(self.events) == 12:
+            raise RunError("journal.jsonl: cannot be written (No space left on device): make room")
+        return super().append(type, **fields)
+
+
+def test_a_journal_that_cannot_be_written_stops_everything_and_is_the_sweeps_error():
+    clock = VirtualClock()
+    made = driver(clock, FullDisk(clock))
+    with pytest.raises(RunError, match="No space left"):
+        replay(made, recorded(TABLE.trials), clock, 2)
+    assert made.finished
+    assert made.next() is None
+    with pytest.raises(RunError, match="No space left"):
+        made.close()
+
+
+def test_fixed_proposals_keep_their_order_and_refuse_strangers():
+    made = search()
+    proposals = [made.next() for _ in range(5)]
+    fixed = run(1, TABLE, proposer=FixedProposals(proposals), scheduler=None)
+    assert [e["trial_id"] for e in of(fixed.events, "proposal")] == [p.trial_id for p in proposals]
+    assert fixed.close() == "every trial ended"
+    with pytest.raises(RunError, match=r"another configuration: .* there, .* now"):
+        driver(proposer=FixedProposals(proposals[:2])).restore(fixed.events)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"max_trials": 0}, {"max_hours": 0.0}, {"max_device_hours": float("nan")}, {"patience": 0}, {"max_failures": 0}],
+)
+def test_impossible_budgets_are_refused(values):
+    with pytest.raises(ConfigError, match="--"):
+        Budget(**values)
+
+
+def test_the_margin_is_made_of_the_evaluations_own_error():
+    """With few validation clips more trials go on: less is known to be worse."""
+    stopped = []
+    for clips in (20, 20_000):
+        made = driver()
+        made._num_val_clips = {1: clips}
+        replay(made, recorded(TABLE.trials), made._clock, 1)
+        stopped.append(len(made.searched("stopped")))
+    assert stopped[0] < stopped[1]
+    assert NUM_VAL_CLIPS > 0
+    assert count(made.front()[0].proposal)["num_trainable_params"] == made.front()[0].size
