@@ -17,6 +17,7 @@ from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete
 from astmoa.data_cli import Check
 from astmoa.errors import ConfigError, exit_in_one_line
+from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
 
 Positional = tyro.conf.Positional
@@ -107,7 +108,7 @@ class Frontier:
 
     run_dir: Positional[Path]
     json: bool = False
-    """Print points (marked front, knee, best) and hypervolume as one JSON object."""
+    """Print points (marked front, knee, best; in a search also near, 3-D) and hypervolume as one JSON object."""
     picture: Path | None = None
     """Where to write the picture. Default: RUN_DIR/frontier.png"""
 
@@ -181,6 +182,7 @@ COMMANDS = {
     "export": Export,
     "reproduce": Reproduce,
     "predict": Predict,
+    "replay": Replay,
     "track": Track,
     "data": Data,
 }

@@ -1,4 +1,4 @@
-"""The journal is the sweep: one JSON line per event, append-only, on disk before anybody hears of it.
+"""The journal is the sweep: one JSON line per event, append-only, in the file before anybody hears of it.
 
 Everything that comes after a sweep (tables, pictures, the MLflow mirror, export, resume) reads this file, nothing else.
 Line types, each with `type` and `time` (seconds since 1970):
@@ -33,10 +33,17 @@ from astmoa.errors import RunError
 
 FORMAT = 1
 NAME = "journal.jsonl"
+_MAY_WAIT = ("start", "epoch")
+_LONGEST_WAIT = 1.0
 
 
 class Journal:
-    """Appends events to `run_dir/journal.jsonl`; each is flushed and fsynced before `append` returns.
+    """Appends events to `run_dir/journal.jsonl`.
+
+    Each event is handed to the system before `append` returns: another process reads it at once, and nothing is lost
+    when this one is killed. It is fsynced, too, but for `start` and `epoch` within a second of the last fsync, which
+    then wait for the next event's: a power cut may lose these, and a resumed trial reports such an epoch again, from
+    its checkpoint. An fsync takes milliseconds on a busy disk, and a sweep may have hundreds of epochs a second.
 
     One process writes a journal: raises RunError while another one has it open. A line cut off by a crash is dropped.
     """
@@ -44,43 +51,67 @@ class Journal:
     def __init__(self, run_dir: Path):
         self.path = Path(run_dir) / NAME
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+b")  # noqa: SIM115 (open as long as the sweep)
+        # Unbuffered: nothing half-written may stay behind in a buffer when the disk is full.
+        self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115 (open as long as the sweep)
         try:
             _lock(self._file, self.path)
             _drop_unfinished_line(self._file)
-            self._file.seek(0, os.SEEK_END)
-            self._end = self._file.tell()
+            self._end = self._file.seek(0, os.SEEK_END)
             _sync_folder(self.path.parent)  # the new file's name has to survive a power cut, too
         except BaseException:
             self._file.close()
             raise
+        self._torn = False
+        self._synced, self._synced_at = self._end, time.monotonic()
 
     def append(self, type: str, **fields: Any) -> dict[str, Any]:
-        """Write one event, and return it as a reader will see it. NaN and infinities become null."""
+        """Write one event, and return it as a reader will see it. NaN and infinities become null.
+
+        Raises RunError where it cannot be written (the disk is full, say): then the file is as it was before.
+        """
         event = _plain({"type": type, "time": time.time(), **fields})
         line = json.dumps(event, allow_nan=False)
+        rest = memoryview(line.encode() + b"\n")
+        end = self._end + len(rest)
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._torn:
+                self._take_back()
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
+            if type not in _MAY_WAIT or time.monotonic() - self._synced_at >= _LONGEST_WAIT:
+                self._sync(end)
         except OSError as error:
-            self._take_back()
-            why = error.strerror or str(error)
-            raise RunError(
-                f"{self.path}: cannot be written ({why}): make room, then go on with --resume {self.path.parent}"
-            ) from None
-        self._end = self._file.tell()
+            self._torn = True
+            with contextlib.suppress(OSError):  # tried again before the next line, and by whoever opens it next
+                self._take_back()
+            raise self._not_written(error) from None
+        self._end = end
         return json.loads(line)
 
-    def _take_back(self) -> None:
-        """Half a line helps nobody. Where even that fails, the next one who opens the journal drops it."""
-        with contextlib.suppress(OSError):
-            self._file.close()  # flushes, and may fail, once more
-        with contextlib.suppress(OSError):
-            os.truncate(self.path, self._end)
-
     def close(self) -> None:
-        self._file.close()
+        """Raises RunError where lines that wait for their fsync do not get it."""
+        try:
+            if not self._file.closed and self._synced < self._end:
+                self._sync(self._end)
+        except OSError as error:
+            raise self._not_written(error) from None
+        finally:
+            self._file.close()
+
+    def _sync(self, end: int) -> None:
+        os.fsync(self._file.fileno())
+        self._synced, self._synced_at = end, time.monotonic()
+
+    def _take_back(self) -> None:
+        """Half a line helps nobody."""
+        self._file.truncate(self._end)
+        self._torn = False
+
+    def _not_written(self, error: OSError) -> RunError:
+        why = error.strerror or str(error)
+        return RunError(
+            f"{self.path}: cannot be written ({why}): make room, then go on with --resume {self.path.parent}"
+        )
 
 
 def read_journal(run_dir: Path) -> list[dict[str, Any]]:

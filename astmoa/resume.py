@@ -54,4 +54,3 @@ def check_unchanged(stored: StudyOptions, now: StudyOptions) -> None:
     ]
     if changed:
         raise RunError(f"{stored.out}: cannot go on with {', '.join(changed)}: leave that out, or choose another --out")
-

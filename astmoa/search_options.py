@@ -40,13 +40,13 @@ class SearchOptions(StudyOptions):
     """What counts as growth for --patience: a fraction of the hypervolume."""
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
-    sampler: str = "nsga2"
-    """nsga2, tpe (multi-objective), gp (1 to 3 s per proposal), random."""
+    sampler: str = "tpe"
+    """tpe (multi-objective), nsga2, gp (1 to 3 s per proposal), random."""
     scheduler: str = "pareto_asha"
     """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
     pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
-    grace_period: int = 1
-    """Epochs that every trial gets."""
+    grace_period: int | None = None
+    """Epochs that every trial gets. Default: a quarter of them."""
     reduction_factor: int = 3
     """One in this many goes on from milestone to milestone (grace_period x 1, 3, 9, ...)."""
     margin: float | None = None
@@ -87,9 +87,17 @@ class SearchOptions(StudyOptions):
     def described(self, space: Space) -> dict[str, Any]:
         """The journal's `search`: what must be the same when a search is gone on with."""
         objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
-        keys = ("sampler", "scheduler", "tell_stopped", "grace_period", "reduction_factor", "margin", "search_seed",
-                "max_params")  # fmt: skip
-        return {"space": space.to_json(), **{key: getattr(self, key) for key in keys}, "objectives": objectives}
+        keys = ("sampler", "scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
+        told = {key: getattr(self, key) for key in keys}
+        return {"space": space.to_json(), **told, **self._halving(), "objectives": objectives}
+
+    def _halving(self) -> dict[str, Any]:
+        """With the defaults' values: another version's may differ, and a journal's decisions must come out again."""
+        from astmoa.sweep.halving import DEFAULT_MARGIN, default_grace_period
+
+        epochs = complete(self.template()).optim.epochs
+        grace = default_grace_period(epochs) if self.grace_period is None else self.grace_period
+        return {"grace_period": grace, "margin": DEFAULT_MARGIN if self.margin is None else self.margin}
 
     def parts(self, space: Space, shape: BackboneShape, inputs: Inputs) -> dict[str, Any]:
         """What `run_sweep` needs for this search. Raises ConfigError for an unknown name or an impossible space."""
@@ -98,7 +106,6 @@ class SearchOptions(StudyOptions):
         from astmoa.sweep.search import Search
 
         template = self.template()
-        margin = {} if self.margin is None else {"margin": self.margin}
         epochs = complete(template).optim.epochs
         sampler = OptunaSampler(
             space,
@@ -112,7 +119,9 @@ class SearchOptions(StudyOptions):
         confirmation = self.confirmation()
         return {
             "proposer": Search(sampler, space, shape, template),
-            "scheduler": make_scheduler(self.scheduler, epochs, self.grace_period, self.reduction_factor, **margin),
+            "scheduler": make_scheduler(
+                self.scheduler, epochs, reduction_factor=self.reduction_factor, **self._halving()
+            ),
             "budget": self.budget(),
             "confirm": confirmation.of(inputs) if confirmation else None,
         }

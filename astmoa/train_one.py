@@ -12,6 +12,8 @@ from astmoa.backbone import load_backbone
 from astmoa.config import TrialConfig
 from astmoa.export import ADAPTER, write_bundle
 from astmoa.petl.params import count_params
+from astmoa.provenance import git_commit, machine, versions
+from astmoa.records import end_interval
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
 
@@ -57,6 +59,11 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
                 "params": params,
                 "val_accuracy": end["val_accuracy"],
                 "test_accuracy": end["test_accuracy"],
+                "val_interval": end_interval(end, "val", inputs.metric),
+                "cpu_threads": end["cpu_threads"],
+                "machine": machine(),
+                "versions": versions(),
+                "git_commit": git_commit(),
             }
             bundle = write_bundle(out / "bundle", config, out / ADAPTER, list(inputs.label_names), facts)
             if not as_json:

@@ -12,16 +12,17 @@ to benchmarks/grids/fsdd60.json.gz, which `astmoa replay` and benchmarks/search_
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import tyro
 
-from astmoa.errors import DataError, exit_in_one_line
-from astmoa.records import load_sweep
+from astmoa.config import TrialConfig
+from astmoa.errors import DataError, RunError, exit_in_one_line
+from astmoa.records import SweepRecord, load_sweep
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, run_study
-from astmoa.sweep.curves import Curves
+from astmoa.sweep.curves import PER_EPOCH, Curve, Curves
 from astmoa.sweep.proposals import Point
 from astmoa.sweep.space import Space
 
@@ -68,6 +69,37 @@ def points(options: StudyOptions, shape: BackboneShape) -> list[Point]:
     return [SPACE.point(candidate, shape) for candidate in SPACE.candidates(shape)]
 
 
+def recorded_curves(sweep: SweepRecord) -> Curves:
+    """Raises RunError if a candidate was not trained to its end."""
+    completed = {trial.trial_id: trial for trial in sweep.trials if trial.state == "completed"}
+    if not completed:
+        raise RunError("no trial has completed: nothing to record")
+    one, header = next(iter(completed.values())), sweep.header
+    template = TrialConfig.from_dict(one.config)
+    curves = Curves(
+        about={key: header.get(key) for key in ("study", "command", "data", "backbone", "versions", "machine")},
+        template=template,
+        shape=BackboneShape(**{field.name: header["backbone"][field.name] for field in fields(BackboneShape)}),
+        space=SPACE,
+        num_val_clips={template.data.fold: one.end["num_val_clips"]},
+        seeds=tuple(sorted({trial.seed for trial in completed.values()})),
+        trials={
+            trial.trial_id: Curve(
+                trial.label,
+                trial.params,
+                **{key: [epoch.get(key, 0.0) for epoch in trial.epochs] for key in PER_EPOCH},
+                test_accuracy=trial.test_accuracy,
+            )
+            for trial in completed.values()
+        },
+    )
+    for candidate in curves.candidates:
+        for seed in curves.seeds:
+            if curves.config(candidate, seed).hash() not in curves.trials:
+                raise RunError(f"{SPACE.label(candidate)} with seed {seed} is missing: record it to its end first")
+    return curves
+
+
 def main(options: Options) -> None:
     task = options.out.parent / f"{options.out.name}-task"
     write_manifest(options.fsdd, task)
@@ -81,7 +113,7 @@ def main(options: Options) -> None:
         precision="bf16",
     )
     run_study("record_grid", study, points)
-    Curves.of_sweep(load_sweep(options.out), SPACE).save(options.curves)
+    recorded_curves(load_sweep(options.out)).save(options.curves)
     print(f"Curves: {options.curves} ({options.curves.stat().st_size:,} bytes)")
 
 

@@ -1,3 +1,6 @@
+import contextlib
+import errno
+import fcntl
 import json
 import math
 import os
@@ -67,12 +70,64 @@ def test_what_is_no_json_leaves_the_journal_whole(tmp_path):
     assert [event["type"] for event in read_journal(tmp_path)] == ["y"]
 
 
-def test_each_event_is_on_disk_before_append_returns(tmp_path, monkeypatch):
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((tmp_path / NAME).read_bytes()))
+def test_each_event_is_in_the_file_before_append_returns(tmp_path):
     journal = Journal(tmp_path)
-    journal.append("first")
-    assert b'"first"' in synced[-1]
+    for number, type in enumerate(["sweep", "proposal", "start", "epoch", "epoch"], 1):
+        journal.append(type)
+        lines = subprocess.run(["cat", str(tmp_path / NAME)], capture_output=True, check=True).stdout.splitlines()
+        assert len(lines) == number
+        assert json.loads(lines[-1])["type"] == type
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """What a power cut would leave of tmp_path's journal, and a clock to turn."""
+
+    class Disk:
+        now = 0.0
+
+        def sync(self, handle):
+            if os.path.isfile(tmp_path / NAME):
+                self.content = (tmp_path / NAME).read_bytes()
+
+        @property
+        def types(self):
+            return [json.loads(line)["type"] for line in self.content.splitlines()]
+
+    disk = Disk()
+    monkeypatch.setattr(os, "fsync", disk.sync)
+    monkeypatch.setattr(time, "monotonic", lambda: disk.now)
+    return disk
+
+
+@pytest.mark.parametrize("type", ["sweep", "resume", "proposal", "decision", "end", "sweep_end", "of a newer version"])
+def test_a_power_cut_takes_nothing_that_cannot_be_told_again(tmp_path, disk, type):
+    journal = Journal(tmp_path)
+    for number in range(1, 4):
+        journal.append(type)
+        assert disk.types == [type] * number
+
+
+def test_epochs_wait_at_most_a_second_for_the_disk(tmp_path, disk):
+    journal = Journal(tmp_path)
+    journal.append("proposal")
+    journal.append("start")
+    disk.now = 0.9
+    journal.append("epoch")
+    assert disk.types == ["proposal"]
+    disk.now = 1.0
+    journal.append("epoch")
+    assert disk.types == ["proposal", "start", "epoch", "epoch"]
+    disk.now = 1.9
+    journal.append("epoch")
+    assert len(disk.types) == 4
+    journal.append("end")
+    assert len(disk.types) == 6
+    journal.append("epoch")
+    assert len(disk.types) == 6
+    journal.close()
+    assert len(disk.types) == 7
+    journal.close()
 
 
 def test_a_line_cut_off_by_a_crash_is_left_out_and_then_dropped(tmp_path):
@@ -149,14 +204,98 @@ def test_two_sweeps_cannot_write_one_journal(tmp_path):
     Journal(tmp_path).close()
 
 
-def test_survives_sigkill(tmp_path):
+FULL = """
+import resource, sys
+from pathlib import Path
+from astmoa.errors import RunError
+from astmoa.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+for number in range(100):
+    try:
+        journal.append("epoch", number=number, text=100 * "x")
+    except RunError as error:
+        print(number, error)
+        break
+try:
+    journal.append("end", number=number, text=1000 * "x")
+except RunError as error:
+    print(number, error)
+if sys.argv[2] == "make room":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.append("end", number=number)
+    journal.close()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a limit on files' sizes stands for a full disk")
+@pytest.mark.parametrize("then", ["make room", "stop"])
+def test_no_room(tmp_path, then):
+    """A write that the system takes in part and then refuses: one line says so, the file stays whole, and goes on."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), then], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    number = int(said[0].split()[0])
+    assert 5 < number < 30
+    path = tmp_path / NAME
+    message = f"{number} {path}: cannot be written (File too large): make room, then go on with --resume {tmp_path}"
+    assert said == [message, message]
+    assert path.read_bytes().endswith(b"}\n")
+    with contextlib.closing(Journal(tmp_path)) as journal:
+        journal.append("resume")
+    events = [(event["type"], event.get("number")) for event in read_journal(tmp_path)]
+    expected = [("epoch", n) for n in range(number)] + [("end", number)] * (then == "make room") + [("resume", None)]
+    assert events == expected
+
+
+@pytest.mark.parametrize("truncates", [True, False])
+def test_a_disk_that_fails_to_sync(tmp_path, monkeypatch, truncates):
+    """The line is taken back; where that fails, too, at the latest before the next one."""
+    journal = Journal(tmp_path)
+    journal.append("kept")
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        if not truncates:
+            broken.setattr(journal, "_take_back", fail)
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"cannot be written \(Input/output error\): make room, then go on with"):
+                journal.append("lost")
+        if truncates:
+            assert [event["type"] for event in read_journal(tmp_path)] == ["kept"]
+    journal.append("next")
+    assert [event["type"] for event in read_journal(tmp_path)] == ["kept", "next"]
+
+
+def test_closing_says_what_did_not_reach_the_disk(tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    journal.append("epoch")
+
+    def fail(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(RunError, match="cannot be written"):
+        journal.close()
+    with contextlib.closing(open(tmp_path / NAME, "ab")) as file:  # closed all the same: its lock is gone
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("type", ["epoch", "end"])
+def test_survives_sigkill(tmp_path, type):
     """Whatever `append` has returned for is there after kill -9, and the journal goes on."""
     code = (
         "import sys\nfrom pathlib import Path\nfrom astmoa.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1]))\nnumber = 0\n"
-        "while True:\n    journal.append('x', number=number)\n    print(number, flush=True)\n    number += 1\n"
+        "while True:\n    journal.append(sys.argv[2], number=number)\n    print(number, flush=True)\n    number += 1\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), type], stdout=subprocess.PIPE, text=True
+    ) as process:
         said = [int(process.stdout.readline()) for _ in range(20)]
         process.send_signal(signal.SIGKILL)
         said += [int(line) for line in process.stdout.read().split("\n")[:-1]]

@@ -52,6 +52,15 @@ class DriverScheduler(_Stateless, FIFOScheduler):
     def __init__(self, driver: Driver):
         super().__init__()
         self._driver = driver
+        self._live: list[Any] = []
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._live.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """As Ray's own, which looks through all trials that ever were, after every result: through live ones only."""
+        self._live = [trial for trial in self._live if not trial.is_finished()]
+        return next((trial for trial in self._live if trial.status == trial.PENDING), None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         return TrialScheduler.CONTINUE if self._report(trial, result) else TrialScheduler.STOP

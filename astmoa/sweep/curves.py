@@ -7,6 +7,7 @@ space, and per candidate its parameters and the curves of its seeds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import json
 import statistics
@@ -17,13 +18,12 @@ from typing import Any
 
 from astmoa.config import TrialConfig
 from astmoa.errors import RunError
-from astmoa.records import SweepRecord
 from astmoa.shape import BackboneShape
 from astmoa.sweep.search import proposal_of
-from astmoa.sweep.space import Space
+from astmoa.sweep.space import Candidate, Space
 
 FORMAT = 1
-_PER_EPOCH = ("val_accuracy", "seconds", "val_seconds", "step_seconds")
+PER_EPOCH = ("val_accuracy", "seconds", "val_seconds", "step_seconds")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Curve:
 
     def record(self, epoch: int) -> dict[str, Any]:
         """As a trial reports it; `epoch` counts from 1."""
-        return {"epoch": epoch, **{key: getattr(self, key)[epoch - 1] for key in _PER_EPOCH}}
+        return {"epoch": epoch, **{key: getattr(self, key)[epoch - 1] for key in PER_EPOCH}}
 
     def end(self) -> dict[str, Any]:
         best = max(self.val_accuracy)
@@ -49,7 +49,7 @@ class Curve:
         return {"state": "completed", "best_epoch": epoch, **accuracies, "error": None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curves:
     """template: the configuration that every trial varies. trials: by (trial id of the seed's configuration)."""
 
@@ -65,53 +65,24 @@ class Curves:
     def max_epochs(self) -> int:
         return self.template.optim.epochs
 
+    @functools.cached_property
+    def candidates(self) -> list[Candidate]:
+        """Every one that was recorded."""
+        return self.space.candidates(self.shape)
+
     def config(self, candidate: Mapping[str, Any], seed: int) -> TrialConfig:
         template = dataclasses.replace(self.template, seed=seed)
         return proposal_of(candidate, self.space, self.shape, template).config
 
+    @functools.lru_cache(maxsize=1)  # noqa: B019 (a table lives as long as its program)
     def scores(self) -> list[tuple[int, float]]:
         """(params, final validation accuracy averaged over the seeds) of every candidate: what a search looks for."""
         found = []
-        for candidate in self.space.candidates(self.shape):
+        for candidate in self.candidates:
             curves = [self.trials[self.config(candidate, seed).hash()] for seed in self.seeds]
             accuracy = statistics.fmean(max(curve.val_accuracy) for curve in curves)
             found.append((curves[0].params["num_trainable_params"], accuracy))
         return found
-
-    @classmethod
-    def of_sweep(cls, sweep: SweepRecord, space: Space) -> Curves:
-        """From a run folder's records. Raises RunError if a candidate of the space was not trained to its end."""
-        completed = {trial.trial_id: trial for trial in sweep.trials if trial.state == "completed"}
-        if not completed:
-            raise RunError("the sweep has no completed trial: nothing to record")
-        first = TrialConfig.from_dict(next(iter(completed.values())).config)
-        backbone = sweep.header["backbone"]
-        names = [field.name for field in dataclasses.fields(BackboneShape)]
-        end = next(iter(completed.values())).end
-        curves = cls(
-            about={
-                key: sweep.header.get(key) for key in ("study", "command", "data", "backbone", "versions", "machine")
-            },
-            template=first,
-            shape=BackboneShape(**{name: backbone[name] for name in names}),
-            space=space,
-            num_val_clips={first.data.fold: end["num_val_clips"]},
-            seeds=tuple(sorted({trial.seed for trial in completed.values()})),
-            trials={
-                trial.trial_id: Curve(
-                    trial.label,
-                    trial.params,
-                    **{key: [event.get(key, 0.0) for event in trial.epochs] for key in _PER_EPOCH},
-                    test_accuracy=trial.test_accuracy,
-                )
-                for trial in completed.values()
-            },
-        )
-        for candidate in space.candidates(curves.shape):
-            for seed in curves.seeds:
-                if curves.config(candidate, seed).hash() not in curves.trials:
-                    raise RunError(f"{space.label(candidate)} with seed {seed} is missing: record it to its end first")
-        return curves
 
     def save(self, path: Path) -> None:
         values = {

@@ -110,7 +110,11 @@ class Driver(Ledger):
             return None
         self._make_up_for_crash()
         self._check_budget()
-        if self._unfinished and not self._cutting:
+        if self._cutting:  # or it would wait for ever for what nobody starts
+            for proposal in self._unfinished:
+                self.trials[proposal.trial_id].state = "cut"
+            self._unfinished.clear()
+        if self._unfinished:
             return self._unfinished.popleft()
         if self.reason is None:
             proposal = self._proposer.next()
@@ -152,10 +156,10 @@ class Driver(Ledger):
         optional = {"paper": dict(proposal.paper), "phase": proposal.phase, "ask": dict(proposal.ask)}
         self._journal.append(
             "proposal",
-            trial_id=proposal.trial_id,
+            trial_id=trial.trial_id,
             index=len(self.trials) - 1,
             config=proposal.config.to_dict(),
-            config_hash=proposal.trial_id,
+            config_hash=trial.trial_id,
             point=proposal.config.point(),
             label=proposal.label,
             params=dict(trial.params),
@@ -204,7 +208,7 @@ class Driver(Ledger):
         if not fresh:
             self._changed("past epoch", trial)
             return True
-        self._journal.append("epoch", trial_id=trial.proposal.trial_id, **record)
+        self._journal.append("epoch", trial_id=trial.trial_id, **record)
         self.learn(trial, record)
         self._changed("epoch", trial)
         milestone = self._ask_scheduler(trial)
@@ -222,16 +226,16 @@ class Driver(Ledger):
         errors = [0.0, math.sqrt(p * (1 - p) / n) if n else 0.0]
         if "step_time" in self.objectives:
             costs, errors = [*costs, math.log10(trial.step_seconds)], [*errors, 0.02]  # clocks differ by 5 %
-        return self._scheduler.report(trial.proposal.trial_id, trial.epoch, costs, errors)
+        return self._scheduler.report(trial.trial_id, trial.epoch, costs, errors)
 
     def _stop(self, trial: DrivenTrial, milestone: int, decided: bool = False) -> None:
         if not decided:
-            own = {"trial_id": trial.proposal.trial_id, "epoch": trial.epoch}
+            own = {"trial_id": trial.trial_id, "epoch": trial.epoch}
             self._journal.append("decision", **own, action="stop", milestone=milestone)
         self._end(trial, {"state": "stopped", "error": None, "device_seconds": trial.device_seconds})
 
     def _end(self, trial: DrivenTrial, end: Event) -> None:
-        self._journal.append("end", trial_id=trial.proposal.trial_id, **end)
+        self._journal.append("end", trial_id=trial.trial_id, **end)
         self._settled(trial, end)
         self._changed("end", trial)
 
@@ -276,7 +280,7 @@ class Driver(Ledger):
         for trial in self.trials.values():
             if trial.open:
                 trial.state = "proposed" if not trial.confirms else "cut"
-        waiting = [t for t in self.trials.values() if t.open and t.proposal.trial_id not in self._decided]
+        waiting = [t for t in self.trials.values() if t.open and t.trial_id not in self._decided]
         self._unfinished = deque(trial.proposal for trial in waiting)
 
     def _make_up_for_crash(self) -> None:

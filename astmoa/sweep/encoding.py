@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
@@ -16,17 +17,6 @@ SAMPLERS = {
     "gp": "Gaussian process: expected improvement of the hypervolume; seconds per proposal",
     "random": "a method at random, then one of its candidates: the baseline",
 }
-
-
-def make_sampler(name: str, seed: int, population_size: int) -> BaseSampler:
-    """population_size: NSGA-II's. The others model from the first result on; whoever wants a random start makes it."""
-    if name == "nsga2":
-        return NSGAIISampler(population_size=population_size, seed=seed)
-    if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
-    if name == "tpe":
-        return TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
-    return RandomSampler(seed)
 
 
 class Encoding:
@@ -53,6 +43,26 @@ class Encoding:
                     parameter = key if all(other == choices for other in others) else f"{name}.{key}"
                     self._parameters[parameter] = (key, choices)
                     self._of[name][key] = parameter
+
+        self._distributions = {
+            parameter: IntDistribution(0, len(choices) - 1) if key in ORDERED else CategoricalDistribution(choices)
+            for parameter, (key, choices) in sorted(self._parameters.items())
+        }
+
+    def sampler(self, name: str, seed: int, population_size: int) -> BaseSampler:
+        """A fresh one that models from the first result on. population_size: NSGA-II's."""
+        if name == "random":
+            return RandomSampler(seed)
+        if name == "nsga2":
+            sampler = NSGAIISampler(population_size=population_size, seed=seed)
+        elif name == "tpe":
+            sampler = TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
+        else:
+            sampler = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
+        # their number, and here it is always all.
+        sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)
+        return sampler
 
     def draw(self, trial: Trial) -> Candidate:
         """Have a trial suggest all parameters, and read a candidate off them."""

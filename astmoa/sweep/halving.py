@@ -37,7 +37,7 @@ SCHEDULERS = {
     "hyperband": "asha in brackets that begin to stop at different epochs",
     "none": "every trial runs to its last epoch",
 }
-DEFAULT_MARGIN = 0.5
+DEFAULT_MARGIN = 1.0
 """Standard errors of a difference by which a noisy objective must lead before it counts."""
 ACCURACY = 1  # which cost is the negated accuracy
 
@@ -55,18 +55,25 @@ class Halving(Protocol):
         ...
 
 
+def default_grace_period(max_epochs: int) -> int:
+    """A quarter of the epochs: the learning rate falls over all of them, so that what is early is a share of them. Who
+    is ahead before says little about the end (benchmarks/search_quality.py)."""
+    return math.ceil(max_epochs / 4)
+
+
 def make_scheduler(
     name: str,
     max_epochs: int,
-    grace_period: int = 1,
+    grace_period: int | None = None,
     reduction_factor: int = 3,
     margin: float = DEFAULT_MARGIN,
     spread: Spread = "epsilon_net",
 ) -> Halving:
-    """A fresh scheduler, by its name in SCHEDULERS. `margin` and `spread` matter to those by dominance only.
+    """A fresh scheduler, by its name in SCHEDULERS. grace_period: `default_grace_period` if None. `margin` and `spread` matter to those by dominance only.
 
     Raises ConfigError for an unknown name or an impossible value.
     """
+    grace_period = default_grace_period(max_epochs) if grace_period is None else grace_period
     require(name in SCHEDULERS, "scheduler", name, f"one of {', '.join(SCHEDULERS)}")
     require(1 <= grace_period <= max_epochs, "grace_period", grace_period, f"give 1 to {max_epochs}, the epochs")
     require(reduction_factor >= 2, "reduction_factor", reduction_factor, "give a whole number of at least 2")

@@ -19,6 +19,8 @@ class DrivenTrial:
 
     proposal: Proposal
     params: Mapping[str, int]
+    trial_id: str
+    """The proposal's, which is a hash to work out anew each time it is asked for."""
     epoch: int = 0
     """The last one in the journal."""
     curve: list[float] = field(default_factory=list)
@@ -69,7 +71,8 @@ class Ledger:
         self._scores: list[tuple[int, float]] = []
 
     def propose(self, proposal: Proposal, params: Mapping[str, int]) -> DrivenTrial:
-        trial = self.trials[proposal.trial_id] = DrivenTrial(proposal, params)
+        trial = DrivenTrial(proposal, params, proposal.trial_id)
+        self.trials[trial.trial_id] = trial
         self.num_searched += not trial.confirms
         return trial
 

@@ -6,15 +6,23 @@ over the next trial as soon as one ends, as Ray's do.
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from astmoa import frontier
 from astmoa.errors import RunError
-from astmoa.sweep.curves import Curve
-from astmoa.sweep.driver import Driver
+from astmoa.sweep.budget import Budget
+from astmoa.sweep.curves import Curve, Curves
+from astmoa.sweep.driver import Driver, Proposer
+from astmoa.sweep.halving import make_scheduler
+from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
+from astmoa.sweep.sampler import OptunaSampler
+from astmoa.sweep.search import Search
 
 
 @dataclass
@@ -81,3 +89,74 @@ def recorded(trials: Mapping[str, Curve]) -> Callable[[Proposal], Curve]:
         return trials[proposal.trial_id]
 
     return lookup
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A way to search, by the names that sweeps know."""
+
+    sampler: str = "tpe"
+    scheduler: str = "pareto_asha"
+    tell_stopped: str = "predicted"
+    grace_period: int | None = None
+    reduction_factor: int = 3
+    margin: float | None = None
+    max_params: int | None = None
+
+    def replay(
+        self,
+        curves: Curves,
+        seed: int = 0,
+        num_workers: int = 4,
+        max_trials: int | None = None,
+        watch: Callable[[Driver, str, DrivenTrial], None] | None = None,
+        stop: Callable[[Driver], bool] = lambda driver: False,
+        proposer: Proposer | None = None,
+    ) -> Driver:
+        """One search. Which of the recorded training seeds it sees is `seed` modulo their number.
+
+        watch: told what the driver's display is told. proposer: another one than this policy's sampler.
+        """
+        margin = {} if self.margin is None else {"margin": self.margin}
+        scheduler = make_scheduler(
+            self.scheduler, curves.max_epochs, self.grace_period, self.reduction_factor, **margin
+        )
+        if proposer is None:
+            sampler = OptunaSampler(
+                curves.space,
+                curves.shape,
+                self.sampler,
+                seed,
+                max_params=self.max_params,
+                tell_stopped=self.tell_stopped,
+            )
+            template = dataclasses.replace(curves.template, seed=curves.seeds[seed % len(curves.seeds)])
+            proposer = Search(sampler, curves.space, curves.shape, template)
+        clock, lookup = VirtualClock(), recorded(curves.trials)
+        driver = Driver(
+            MemoryJournal(clock),
+            proposer,
+            lambda proposal: lookup(proposal).params,
+            scheduler=scheduler,
+            budget=Budget(max_trials=max_trials),
+            num_val_clips=curves.num_val_clips,
+            clock=clock,
+        )
+        if watch is not None:
+            driver.watch(lambda what, trial: watch(driver, what, trial))
+        replay(driver, lookup, clock, num_workers, stop)
+        return driver
+
+
+def shares(curves: Curves, proposals: Sequence[Proposal]) -> float:
+    """What share of the whole grid's hypervolume these candidates have, accuracies averaged over the recorded seeds.
+
+    Measured from the grid's largest size and lowest accuracy: from 0 and 100 M parameters, as hypervolumes of sweeps
+    are, the linear probe alone has nearly all of it.
+    """
+    every = curves.scores()
+    reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
+    scores = {curves.config(c, curves.seeds[0]).point(): s for c, s in zip(curves.candidates, every, strict=True)}
+    found = [scores[proposal.config.point()] for proposal in proposals]
+    whole = frontier.hypervolume(frontier.log_params(every), reference)
+    return frontier.hypervolume(frontier.log_params(found), reference) / whole

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from astmoa.errors import ConfigError, RunError
 from astmoa.shape import BackboneShape
-from astmoa.sweep.encoding import SAMPLERS, Encoding, make_sampler
+from astmoa.sweep.encoding import SAMPLERS, Encoding
 from astmoa.sweep.pool import Pool
 from astmoa.sweep.space import Candidate, Space
 
@@ -175,7 +175,7 @@ class OptunaSampler:
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        self._study.sampler = make_sampler(self._name, seed, self._num_startup)
+        self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
         with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():
@@ -196,7 +196,9 @@ class OptunaSampler:
         self._study.enqueue_trial(self._encoding.encode(candidate))
         # Only NSGA-II keeps anything about how a trial came: its generation, set when it is asked for a child. Without
         # it a trial never becomes a parent.
-        self._study.sampler = make_sampler("nsga2" if self._name == "nsga2" else "random", 0, self._num_startup)
+        self._study.sampler = self._encoding.sampler(
+            "nsga2" if self._name == "nsga2" else "random", 0, self._num_startup
+        )
         trial = self._study.ask()
         if self._name == "nsga2":
             _ = trial.relative_params

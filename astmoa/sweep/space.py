@@ -34,7 +34,7 @@ LAYERS: dict[str, Callable[[int], Sequence[int]]] = {
 _KEYS = (*(field.name for field in dataclasses.fields(MethodConfig)), "lr")
 
 
-@dataclass(frozen=True, eq=True)
+@dataclass(frozen=True)
 class Space:
     """Branches such as `{"name": "dense_moa", "num_experts": [2, 4], "bottleneck_dim": [1, 4], "lr": [2e-3, 8e-3]}`.
 

@@ -130,6 +130,7 @@ class Trial:
             "num_test_clips": len(self._test),
             **intervals,
             "precision": "bf16" if self.bf16 else "fp32",
+            "cpu_threads": torch.get_num_threads() if self.device.type == "cpu" else None,  # sums depend on it
             "test_seconds": time.perf_counter() - start,
         }
 

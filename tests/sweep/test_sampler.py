@@ -109,6 +109,19 @@ def test_workers_that_ask_at_once_get_different_points(name):
     assert len(trials(sampler, TrialState.RUNNING)) == sampler.num_running
 
 
+def test_the_start_is_at_random_over_the_methods_until_results_are_in():
+    sampler = make("tpe", num_startup=4)
+    asked = [sampler.ask() for _ in range(12)]
+    assert {suggestion.candidate["name"] for suggestion in asked} == set(SPACE.names)
+    for suggestion in asked[:6]:
+        sampler.tell_failed(suggestion.number)
+    random = make("random", num_startup=4)
+    assert [random.ask() for _ in range(14)] == [*asked, sampler.ask(), sampler.ask()], "failures are no results"
+    for suggestion in asked[6:]:
+        sampler.tell_completed(suggestion.number, outcome(suggestion.candidate))
+    assert [sampler.ask() for _ in range(3)] != [random.ask() for _ in range(3)]
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("max_params", [None, 3_000])
 def test_every_candidate_is_proposed_once_and_then_none(name, max_params):

@@ -1,0 +1,58 @@
+"""`astmoa replay`: another way to search, over recorded learning curves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Search recorded curves on a virtual clock: a sweep of 200 trials in seconds, with the parts of a real one."""
+
+    curves: Positional[Path]
+    """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
+    sampler: str = "tpe"
+    """tpe, nsga2, gp, random."""
+    scheduler: str = "pareto_asha"
+    """pareto_asha, asha, pareto_hyperband, hyperband, none."""
+    tell_stopped: str = "predicted"
+    """predicted, failed, pruned, infeasible, truncated."""
+    grace_period: int | None = None
+    """Default: a quarter of the epochs."""
+    reduction_factor: int = 3
+    margin: float | None = None
+    max_params: int | None = None
+    max_trials: int = 200
+    workers: int = 4
+    """Trials side by side."""
+    seed: int = 0
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        from astmoa.sweep.curves import Curves
+        from astmoa.sweep.replay import Policy, shares
+
+        curves = Curves.load(self.curves)
+        keys = ("sampler", "scheduler", "tell_stopped", "grace_period", "reduction_factor", "margin", "max_params")
+        policy = Policy(**{key: getattr(self, key) for key in keys})
+        driver = policy.replay(curves, self.seed, self.workers, self.max_trials)
+        states = {state: len(driver.searched(state)) for state in ("completed", "stopped")}
+        epochs, every = sum(trial.epoch for trial in driver.trials.values()), len(curves.scores()) * curves.max_epochs
+        share = shares(curves, [trial.proposal for trial in driver.searched("completed")])
+        if self.json:
+            front = [{"label": t.proposal.label, "params": t.size, "val_accuracy": t.final} for t in driver.front()]
+            facts = {"reason": driver.reason, **states, "epochs": epochs, "grid_epochs": every}
+            print(json.dumps({**facts, "hours": driver.elapsed / 3600, "hypervolume_share": share, "front": front}))
+            return
+        for trial in driver.front():
+            print(f"{trial.size:>12,}  {100 * trial.final:5.1f} %  {trial.proposal.label}")
+        print(f"{driver.reason}: {states['completed']} completed, {states['stopped']} stopped")
+        print(f"{epochs:,} epochs, {100 * epochs / every:.1f} % of the grid's; {driver.elapsed / 3600:.2f} hours")
+        print(
+            f"{100 * share:.1f} % of the grid's hypervolume (from its largest size and lowest accuracy, over all seeds)"
+        )

@@ -1,0 +1,242 @@
+"""Which way to search finds the frontier in the fewest epochs? Replays over a recorded grid of learning curves.
+
+    python benchmarks/search_quality.py                 all ways x 20 seeds; results go to benchmarks/results/
+    python benchmarks/search_quality.py --seeds 3 --only tpe
+
+The grid (benchmarks/record_grid.py) holds every candidate of a space, trained to its end. A search sees one training
+seed of it; what it found is measured by the accuracy averaged over all seeds, as the share of the whole grid's
+hypervolume, from the grid's largest size and lowest accuracy. (From accuracy 0 and 100 M parameters, as the hypervolume
+of a sweep is, the linear probe alone would have nearly all of it.) Lost front points are those of the grid's front that
+a search began to train and stopped. Four workers at once, epochs counted as they are spent, stopped trials included.
+
+Beside our own there is what one would put together from Ray's parts: OptunaSearch, told of stopped trials as it is by
+Ray, with ASHA on accuracy. Where it proposes what it has proposed before it is told the same result again, at no cost.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import tyro
+from _common import table
+from ray.tune.search.optuna import OptunaSearch
+from scipy import stats
+
+from astmoa import frontier
+from astmoa.provenance import machine
+from astmoa.sweep.curves import Curves
+from astmoa.sweep.driver import Driver
+from astmoa.sweep.encoding import Encoding
+from astmoa.sweep.ledger import DrivenTrial, Event
+from astmoa.sweep.proposals import Proposal
+from astmoa.sweep.replay import Policy, shares
+from astmoa.sweep.search import proposal_of
+
+HERE = Path(__file__).parent
+TELLS = ("predicted", "failed", "pruned", "infeasible", "truncated")
+WAYS: dict[str, Policy] = {
+    "random": Policy("random", "none"),
+    "nsga2": Policy("nsga2", "none"),
+    "tpe": Policy("tpe", "none"),
+    **{f"{s} + pareto_asha, {tell}": Policy(s, "pareto_asha", tell) for s in ("nsga2", "tpe") for tell in TELLS},
+    "random + pareto_asha": Policy("random", "pareto_asha"),
+    "random + asha": Policy("random", "asha"),
+    "random + pareto_hyperband": Policy("random", "pareto_hyperband"),
+    "tpe + asha, predicted": Policy("tpe", "asha"),
+    "tpe + pareto_hyperband, predicted": Policy("tpe", "pareto_hyperband"),
+    **{f"tpe + pareto_asha, predicted, margin {m:g}": Policy("tpe", margin=m) for m in (0.0, 0.25, 1.0)},
+    "tpe + pareto_asha, predicted, factor 2": Policy("tpe", reduction_factor=2),
+    "tpe + pareto_asha, predicted, grace 2": Policy("tpe", grace_period=2),
+    "gp + pareto_asha, predicted": Policy("gp"),
+    "Ray: OptunaSearch on accuracy + ASHA": Policy("ray", "asha"),
+    "Ray: OptunaSearch on both + ASHA": Policy("ray2", "asha"),
+}
+SHARES = (0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Options:
+    curves: Path = HERE / "grids" / "fsdd60.json.gz"
+    out: Path = HERE / "results" / "search_quality.jsonl"
+    """A line per way and seed; what is there is not run again."""
+    seeds: int = 20
+    gp_seeds: int = 5
+    """Seeds for the Gaussian process, which takes a second or more per proposal."""
+    only: str = ""
+    """Run only the ways that have this in their name."""
+    workers: int = 4
+    processes: int = 2
+    until: float = 0.5
+    """Share of the grid's epochs after which a search is over."""
+
+
+class RayProposer:
+    """Ray's OptunaSearch over the same encoding of the same space."""
+
+    exhausted = "OptunaSearch repeats itself"
+
+    def __init__(self, curves: Curves, seed: int, both: bool):
+        self._curves, self._both = curves, both
+        self._template = dataclasses.replace(curves.template, seed=curves.seeds[seed % len(curves.seeds)])
+        self._encoding, self._told, self._number = Encoding(curves.space), {}, 0
+        self._ray_ids: dict[str, str] = {}
+        self._drawn: dict[str, Any] = {}
+        metric, mode = (["params", "accuracy"], ["min", "max"]) if both else ("accuracy", "max")
+        self._search = OptunaSearch(space=self._define, metric=metric, mode=mode, seed=seed)
+
+    def next(self) -> Proposal | None:
+        for _ in range(200):
+            ray_id = f"trial_{self._number}"
+            self._number += 1
+            self._search.suggest(ray_id)
+            proposal = proposal_of(self._drawn, self._curves.space, self._curves.shape, self._template)
+            if proposal.trial_id in self._told:  # proposed before: the same again, or not known yet
+                result = self._told[proposal.trial_id]
+                self._search.on_trial_complete(ray_id, result, error=result is None)
+                continue
+            self._told[proposal.trial_id] = None
+            self._ray_ids[proposal.trial_id] = ray_id
+            return proposal
+        return None
+
+    def restore(self, event: Event) -> Proposal:
+        raise NotImplementedError("a replay begins anew")
+
+    def ended(self, trial: DrivenTrial) -> None:
+        """Ray tells the last result of every trial, whether it came to its end or was stopped."""
+        result = {"params": math.log10(trial.size), "accuracy": trial.curve[-1]}
+        self._told[trial.proposal.trial_id] = result
+        self._search.on_trial_complete(self._ray_ids[trial.proposal.trial_id], result)
+
+    def _define(self, trial: optuna.Trial) -> None:
+        self._drawn = self._encoding.draw(trial)
+
+
+class Trace:
+    """Follows a replay: the share of the grid's hypervolume after every completed trial."""
+
+    def __init__(self, curves: Curves):
+        self._curves = curves
+        every = curves.scores()
+        self._reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
+        self._whole = frontier.hypervolume(frontier.log_params(every), self._reference)
+        named = zip(curves.candidates, every, strict=True)
+        self._scores = {curves.config(c, curves.seeds[0]).point(): score for c, score in named}
+        self.front = {list(self._scores)[i] for i in frontier.front(every)}
+        self.grid_epochs = len(every) * curves.max_epochs
+        self.epochs, self._found = 0, []
+        self.rows: list[tuple[int, float]] = []
+        self.lost = 0
+
+    def __call__(self, driver: Driver, what: str, trial: DrivenTrial) -> None:
+        self.epochs += what == "epoch"
+        point = trial.proposal.config.point() if what == "end" else None
+        if what == "end" and trial.state == "stopped":
+            self.lost += point in self.front
+        if what == "end" and trial.state == "completed":
+            self._found.append(self._scores[point])
+            self._found = [self._found[i] for i in frontier.front(self._found)]
+            share = frontier.hypervolume(frontier.log_params(self._found), self._reference) / self._whole
+            self.rows.append((self.epochs, share))
+
+
+_loaded: dict[Path, Curves] = {}
+
+
+def one_replay(way: str, seed: int, options: Options) -> dict[str, Any]:
+    """One search, and what it found when."""
+    warnings.filterwarnings("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    curves = _loaded.setdefault(options.curves, Curves.load(options.curves))
+    policy, trace, start = WAYS[way], Trace(curves), time.perf_counter()
+    ray = policy.sampler.startswith("ray")
+    proposer = RayProposer(curves, seed, both=policy.sampler == "ray2") if ray else None
+    most = options.until * trace.grid_epochs
+    driver = policy.replay(
+        curves, seed, options.workers, watch=trace, stop=lambda driver: trace.epochs >= most, proposer=proposer
+    )
+    completed = [trial.proposal for trial in driver.searched("completed")]
+    assert not trace.rows or abs(shares(curves, completed) - trace.rows[-1][1]) < 1e-9
+    at = {str(s): next((epochs for epochs, share in trace.rows if share >= s), None) for s in SHARES}
+    return {
+        "way": way,
+        "seed": seed,
+        "grid_epochs": trace.grid_epochs,
+        "epochs_to": at,
+        "share_at": {f"{f:g}": _share_at(trace.rows, f * trace.grid_epochs) for f in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)},
+        "front": len(trace.front),
+        "lost": trace.lost,
+        "trials": driver.num_searched,
+        "stopped": len(driver.searched("stopped")),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def _share_at(rows: list[tuple[int, float]], epochs: float) -> float:
+    return max((share for spent, share in rows if spent <= epochs), default=0.0)
+
+
+def main(options: Options) -> None:
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    done = {}
+    if options.out.exists():
+        done = {(row["way"], row["seed"]): row for row in map(json.loads, options.out.read_text().splitlines())}
+    todo = [
+        (way, seed)
+        for seed in range(options.seeds)
+        for way in WAYS
+        if options.only in way and (way, seed) not in done and (not way.startswith("gp") or seed < options.gp_seeds)
+    ]
+    started = time.monotonic()
+    with concurrent.futures.ProcessPoolExecutor(options.processes) as pool, open(options.out, "a") as file:
+        running = [pool.submit(one_replay, way, seed, options) for way, seed in todo]
+        for number, future in enumerate(concurrent.futures.as_completed(running), 1):
+            row = future.result()
+            done[row["way"], row["seed"]] = row
+            print(json.dumps(row), file=file, flush=True)
+            left = (time.monotonic() - started) / number * (len(todo) - number)
+            print(f"\r{number}/{len(todo)} replays, about {left:.0f} s left", end="", flush=True)
+    print()
+    show([row for (way, _), row in done.items() if options.only in way])
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """A table of means with 95 % intervals (Student's t over seeds), best at 20 % of the grid's epochs first."""
+    ways = {way: [row for row in rows if row["way"] == way] for way in dict.fromkeys(row["way"] for row in rows)}
+    order = sorted(ways, key=lambda way: -np.mean([row["share_at"]["0.2"] for row in ways[way]]))
+    cells = []
+    for way in order:
+        own, to = ways[way], []
+        for share in SHARES:
+            reached = [row["epochs_to"][str(share)] / row["grid_epochs"] for row in own if row["epochs_to"][str(share)]]
+            to.append(f"{_mean(reached, 100)} ({len(reached)}/{len(own)})" if reached else f"- (0/{len(own)})")
+        at = [_mean([row["share_at"][f] for row in own], 100) for f in ("0.1", "0.2", "0.4")]
+        lost = _mean([row["lost"] for row in own], 1)
+        stopped = f"{100 * sum(row['stopped'] for row in own) / sum(row['trials'] for row in own):.0f}"
+        cells.append([way, *at, *to, lost, stopped])
+    head = ["way", "HV % at 10 %", "at 20 %", "at 40 %"]
+    table([*head, *(f"% epochs to {100 * s:g} %" for s in SHARES), "front lost", "% stopped"], cells)
+    print(f"front of the grid: {rows[0]['front']} points, {rows[0]['grid_epochs']:,} epochs; machine: {machine()}")
+
+
+def _mean(values: list[float], scale: float) -> str:
+    """Mean ± half of its 95 % interval."""
+    mean = scale * float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    half = scale * stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return f"{mean:.1f} ± {half:.1f}"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
