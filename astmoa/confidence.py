@@ -63,6 +63,13 @@ def front_probability(
     return _on_front(sizes, drawn).mean(1)
 
 
+def accuracy_error(accuracy: float, num_clips: int) -> float:
+    """Standard error of an accuracy over `num_clips` clips: the binomial's with two more right and two more wrong, so
+    that none or all right are not taken for certain (Agresti and Coull 1998)."""
+    p = (accuracy * num_clips + 2) / (num_clips + 4)
+    return float(np.sqrt(p * (1 - p) / num_clips))
+
+
 def near_front(params: ArrayLike, accuracy: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """[points] bool: not on the front, but not below it for sure either.
 

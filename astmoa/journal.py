@@ -10,6 +10,7 @@ Line types, each with `type` and `time` (seconds since 1970):
                (search, confirm) and ask (number, candidate, passed_over: what the sampler needs to go on)
     start      trial_id, device (cpu, cuda)
     epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds
+    confirm    points (hashes of what a search's replicates are to confirm), num_trials
     decision   trial_id, epoch, action ("stop"), milestone
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
                device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from astmoa import confidence, frontier
 from astmoa.config import complete
 from astmoa.errors import ConfigError
+from astmoa.records import clip_interval
 from astmoa.shape import BackboneShape
 from astmoa.study_options import StudyOptions
 from astmoa.training.inputs import Inputs
 
 if TYPE_CHECKING:
     from astmoa.sweep.driver import Driver
+    from astmoa.sweep.ledger import DrivenTrial
     from astmoa.sweep.proposals import Proposal
     from astmoa.sweep.space import Space
 
@@ -66,6 +68,10 @@ class SearchOptions(StudyOptions):
         super().__post_init__()
         if self.seeds != 1:
             raise ConfigError(f"--seeds {self.seeds}: a search runs each candidate once; use --confirm seeds=N")
+        if len(self.folds) > 1:
+            raise ConfigError(f"--folds {list(self.folds)}: a search tries each candidate in one fold; name one")
+        if self.cross_validate:
+            raise ConfigError("--cross-validate: a search tries each candidate in one fold; --confirm takes them all")
         if self.search_seed < 0:
             raise ConfigError(f"--search-seed {self.search_seed} is not possible: give a whole number of at least 0")
         self.budget()
@@ -99,7 +105,7 @@ class SearchOptions(StudyOptions):
         grace = default_grace_period(epochs) if self.grace_period is None else self.grace_period
         return {"grace_period": grace, "margin": DEFAULT_MARGIN if self.margin is None else self.margin}
 
-    def parts(self, space: Space, shape: BackboneShape, inputs: Inputs) -> dict[str, Any]:
+    def parts(self, space: Space, shape: BackboneShape) -> dict[str, Any]:
         """What `run_sweep` needs for this search. Raises ConfigError for an unknown name or an impossible space."""
         from astmoa.sweep.halving import make_scheduler
         from astmoa.sweep.sampler import OptunaSampler
@@ -107,6 +113,8 @@ class SearchOptions(StudyOptions):
 
         template = self.template()
         epochs = complete(template).optim.epochs
+        if self.lr is not None and any("lr" in space.branch(name) for name in space.names):
+            raise ConfigError(f"--lr {self.lr:g}: this search chooses learning rates by itself; leave --lr out")
         sampler = OptunaSampler(
             space,
             shape,
@@ -116,14 +124,12 @@ class SearchOptions(StudyOptions):
             objectives=self.described(space)["objectives"],
             tell_stopped=self.tell_stopped,
         )
-        confirmation = self.confirmation()
         return {
             "proposer": Search(sampler, space, shape, template),
             "scheduler": make_scheduler(
                 self.scheduler, epochs, reduction_factor=self.reduction_factor, **self._halving()
             ),
             "budget": self.budget(),
-            "confirm": confirmation.of(inputs) if confirmation else None,
         }
 
 
@@ -153,29 +159,44 @@ class Confirmation:
 
     def of(self, inputs: Inputs) -> Callable[[Driver], Sequence[Proposal]]:
         """The replicates of a finished search: front and near-front, the most telling first."""
-        folds = self.folds or tuple(inputs.splits)
+        folds = tuple(inputs.splits) if self.folds is None or not inputs.has_folds else self.folds
 
         def confirm(driver: Driver) -> list[Proposal]:
-            from astmoa import confidence, frontier
-            from astmoa.records import clip_interval
             from astmoa.sweep.search import replicates
 
-            found = driver.searched("completed")
-            if not found:
-                return []
-            sizes, accuracy = [t.size for t in found], [t.final for t in found]
-            clips = [len(inputs.splits[t.proposal.config.data.fold].val) for t in found]
-            intervals = [clip_interval(a, n) for a, n in zip(accuracy, clips, strict=True)]
-            near = confidence.near_front(sizes, accuracy, *zip(*intervals, strict=True))
-            chosen = sorted({*frontier.front(list(zip(sizes, accuracy, strict=True))).tolist(), *near.nonzero()[0]})
-            errors = [math.sqrt(max(accuracy[i] * (1 - accuracy[i]), 1 / clips[i]) / clips[i]) for i in chosen]
-            own = [
-                list(of_trial) for of_trial in replicates([found[i] for i in chosen], range(1, self.seeds + 1), folds)
-            ]
-            wanted = self.seeds * len(folds)
+            chosen, errors = _front_and_near(driver, inputs)
+            own = replicates(chosen, range(1, self.seeds + 1), folds)
+            # One for all before a second one for any: a front is made of what was confirmed.
+            first = [of_trial[0] for of_trial in own]
+            left = [list(of_trial[1:]) for of_trial in own]
+            sizes, accuracy = [trial.size for trial in chosen], [trial.final for trial in chosen]
+            draws = 2000 if len(chosen) <= 30 else 500
             order = confidence.replication_order(
-                [sizes[i] for i in chosen], [accuracy[i] for i in chosen], errors, [0] * len(chosen), wanted
+                sizes, accuracy, errors, [1] * len(chosen), self.seeds * len(folds), draws=draws
             )
-            return [own[index].pop(0) for index in order][: self.trials]
+            return [*first, *(left[index].pop(0) for index in order)][: self.trials]
 
         return confirm
+
+
+def _front_and_near(driver: Driver, inputs: Inputs) -> tuple[list[DrivenTrial], list[float]]:
+    """The completed trials of a search that are on its front, or whose interval overlaps it, the front's first; and
+    the standard errors of their accuracies. For mAP these are rough: it is no share of correct clips."""
+    found = driver.searched("completed")
+    clips = [len(inputs.splits[trial.proposal.config.data.fold].val) for trial in found]
+    points = [(trial.size, trial.final) for trial in found]
+    intervals = [clip_interval(trial.final, n) for trial, n in zip(found, clips, strict=True)]
+    if not found:
+        return [], []
+    near = confidence.near_front(*zip(*points, strict=True), *zip(*intervals, strict=True))
+    chosen = dict.fromkeys(frontier.front(points).tolist())
+    if "step_time" in driver.objectives:
+        costs = [(trial.size, -trial.final, trial.step_seconds) for trial in found]
+        chosen |= dict.fromkeys(i for i, own in enumerate(costs) if not any(_beats(other, own) for other in costs))
+    chosen |= dict.fromkeys(near.nonzero()[0].tolist())
+    errors = [confidence.accuracy_error(found[i].final, clips[i]) for i in chosen]
+    return [found[i] for i in chosen], errors
+
+
+def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(ours <= theirs for ours, theirs in zip(a, b, strict=True))

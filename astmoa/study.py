@@ -84,17 +84,20 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     planned = points(options, backbone.shape)
     if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
-    all_folds: bool | str = options.cross_validate
+    seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
     if isinstance(planned, Space):
+        parts = options.parts(planned, backbone.shape)  # wrong names are better found before all sounds are read
+        confirmation = options.confirmation()
+        if confirmation:
+            folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False
         num_candidates = len(planned.candidates(backbone.shape, options.max_params))
         console.print(f"[bold]{study}[/]: {num_candidates:,} candidates, in {out}", soft_wrap=True)
-        confirmation = options.confirmation()
-        all_folds = all_folds or ("if any" if confirmation and confirmation.folds is None else False)
     else:
         console.print(f"[bold]{study}[/]: {len(planned)} points in {out}", soft_wrap=True)
-    inputs = open_inputs(template.data, options.folds, all_folds=all_folds)
-    seeds, folds = options.seed_range(), tuple(inputs.splits)
-    console.print(f"{len(seeds)} seeds x {len(folds)} folds of {inputs.name}, {len(inputs.labels):,} clips")
+    inputs = open_inputs(template.data, tuple(dict.fromkeys(folds)), all_folds=all_folds)
+    folds = tuple(inputs.splits)
+    replicates = "" if isinstance(planned, Space) else f"{len(seeds)} seeds x {len(folds)} folds of "
+    console.print(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
@@ -103,7 +106,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
         header["search"] = options.described(planned)
-        parts = options.parts(planned, backbone.shape, inputs)
+        parts["confirm"] = confirmation.of(inputs) if confirmation else None
     else:
         proposals = replicate(planned, template, seeds, folds)
         header["num_trials"] = len(proposals)

@@ -289,7 +289,7 @@ def our_pass(options: Options, way: str) -> tuple[Meter, dict[str, Any]]:
             behind = len(read_journal(run_dir)) - mirrored_events(database)
             start = time.perf_counter()
             error = mirror.close()
-            found = {"tracker_behind_events": behind, "tracker_close_seconds": time.perf_counter() - start}
+            found = {"behind_events": behind, "close_seconds": time.perf_counter() - start}
             missing = len(read_journal(run_dir)) - mirrored_events(database)
             if error or missing:
                 raise SystemExit(f"error: the tracker misses {missing} events: {error}")

@@ -95,6 +95,22 @@ def test_peak_memory_accounts_for_every_part(tiny_backbone):
     assert len(result["warm_peak_bytes"]) == 4
 
 
+def test_driver_scale_takes_every_result_in_each_way():
+    result = last_line("driver_scale.py", "--trials", "12", "--epochs", "4", "--at-once", "2")
+    ways = ("ray", "journal", "tracker", "pareto_asha")
+    for way in ways:
+        rates = [f"{way}_{key}_per_second" for key in ("results", "trials")]
+        assert_ratios(result, *rates, f"{way}_growth", f"{way}_cpu_growth", f"{way}_results_per_cpu_second")
+        assert set(result[f"{way}_seconds_per_trial"]) == {"2", "4", "12"}
+    assert [result[f"{way}_num_results"] for way in ways[:3]] == [48, 48, 48]
+    assert 12 <= result["pareto_asha_num_results"] < 48
+    assert set(result["journal_cpu_seconds"]) == {"driver", "sampler", "scheduler", "journal", "display", "ray"}
+    assert all(seconds > 0 for seconds in result["journal_cpu_seconds"].values())
+    assert result["ray_cpu_seconds"]["driver"] == 0
+    assert result["tracker_close_seconds"] > 0
+    assert set(result["met"]) == {f"{way}_{key}" for way in ways[1:3] for key in ("results_per_second", "growth")}
+
+
 @pytest.mark.parametrize(("num_experts", "bottleneck_dim"), [(1, 1), (14, 1), (3, 5)])
 def test_plain_loop_dense_moa_is_the_same_function(monkeypatch, num_experts, bottleneck_dim):
     monkeypatch.syspath_prepend(str(BENCHMARKS))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from astmoa.config import FAITHFUL_SWITCHES, METHODS, TrialConfig, complete
+from astmoa.config import FAITHFUL_SWITCHES, METHODS, OptimConfig, TrialConfig, complete
 from astmoa.petl.params import count_params
 from astmoa.records import load_sweep
 from astmoa.shape import BackboneShape
@@ -16,6 +16,7 @@ from tests.test_study import script
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
+SEARCHES = ["frontier"]
 AST_BASE, SMALL = BackboneShape(num_tokens=590), BackboneShape(192, 6, 768, num_tokens=74)
 
 
@@ -26,7 +27,7 @@ def study(name, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [AST_BASE, SMALL], ids=["ast-base", "builtin"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SEARCHES])
 def test_points_are_distinct_and_possible(name, shape, monkeypatch):
     module, options = study(name, monkeypatch)
     points = module.points(options(), shape)
@@ -35,6 +36,35 @@ def test_points_are_distinct_and_possible(name, shape, monkeypatch):
     assert len({config.hash() for config in configs}) == len(points)
     for point in points:
         assert count_params(point.method, shape, 10).num_trainable_params > 0
+
+
+@pytest.mark.parametrize("shape", [AST_BASE, SMALL], ids=["ast-base", "builtin"])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_searchs_candidates_are_distinct_and_possible(name, shape, monkeypatch):
+    module, options = study(name, monkeypatch)
+    space = module.space(options(), shape)
+    points = [space.point(candidate, shape) for candidate in space.candidates(shape)]
+    assert len({point.label for point in points}) == len(points)
+    trained = {
+        complete(TrialConfig(method=point.method, optim=OptimConfig(lr=point.lr))).hash(): point for point in points
+    }
+    assert len(trained) == len(points)
+    assert {point.method.name for point in points} == set(space.names)
+    for point in points[:: len(points) // 50]:
+        assert count_params(point.method, shape, 10).num_trainable_params > 0
+
+
+def test_the_frontiers_dials(monkeypatch):
+    """Experts, slots (of Soft-MoA alone), bottleneck, placement, layers, method and learning rate."""
+    module, _ = study("frontier", monkeypatch)
+    dials = {name: set(module.SPACE.branch(name)) for name in module.SPACE.names}
+    placed = {"bottleneck_dim", "placement", "layers", "lr"}
+    assert dials == {
+        "linear": {"lr"},
+        "bottleneck": placed,
+        "dense_moa": placed | {"num_experts"},
+        "soft_moa": placed | {"num_experts", "slots_per_expert"},
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,10 @@ def sweep_record(events: Sequence[Event], where: str = "journal") -> SweepRecord
     trials = tuple(trial_record(of_trial, metric_of(header)) for of_trial in by_trial)
     # An extended sweep goes on after its end: only an end that nothing follows counts.
     last = events[-1]
-    return SweepRecord(header, trials, last if last["type"] == "sweep_end" else None)
+    chosen = [event["points"] for event in events if event["type"] == "confirm"]
+    return SweepRecord(
+        header, trials, last if last["type"] == "sweep_end" else None, tuple(chosen[-1] if chosen else ())
+    )
 
 
 def sweep_header(events: Sequence[Event], where: str) -> Event:

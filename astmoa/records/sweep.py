@@ -17,6 +17,8 @@ class SweepRecord:
     header: Event
     trials: tuple[TrialRecord, ...]
     end: Event | None
+    chosen: tuple[str, ...] = ()
+    """Points that the last confirmation set out to confirm."""
 
     @property
     def sweep_id(self) -> str:
@@ -46,8 +48,16 @@ class SweepRecord:
 
     @property
     def confirmed(self) -> bool:
-        """Does any point have a completed trial of the confirm phase?"""
-        return any(trial.phase == "confirm" and trial.state == "completed" for trial in self.trials)
+        """Has every chosen point a fresh replicate? Before that the front is the search's: made of the few that have
+        one it would be a front of those few."""
+        ended = {t.point for t in self.trials if t.phase == "confirm" and t.state in ("completed", "failed")}
+        some = any(t.phase == "confirm" and t.state == "completed" for t in self.trials)
+        return some and ended.issuperset(self.chosen)
+
+    @property
+    def num_confirming(self) -> int:
+        """Chosen points that have a fresh replicate so far."""
+        return len({t.point for t in self.trials if t.phase == "confirm" and t.state == "completed"})
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -71,9 +81,13 @@ class SweepRecord:
         return {state: counts[state] for state in STATES}
 
     def points(self) -> tuple[PointRecord, ...]:
-        """Trials grouped by configuration, in the order they were first proposed."""
+        """Trials grouped by configuration, in the order they were first proposed; without replicates that confirm as
+        long as the search is not confirmed."""
         groups: dict[str, list[TrialRecord]] = {}
+        confirmed = self.confirmed
         for trial in self.trials:
+            if trial.phase == "confirm" and not confirmed:
+                continue
             groups.setdefault(trial.point, []).append(trial)
         return tuple(PointRecord(p, t[0].label, t[0].config, t[0].params, tuple(t)) for p, t in groups.items())
 

@@ -42,6 +42,8 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
     return {
         **sweep.header["search"],
         "confirmed": sweep.confirmed,
+        "num_chosen": len(sweep.chosen),
+        "num_confirming": sweep.num_confirming,
         "num_points": len(rows),
         "num_confirmed": sum(row["confirmed"] for row in rows),
         "outcomes": {name: outcomes[name] for name in _OUTCOMES if outcomes[name]},

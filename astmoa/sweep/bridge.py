@@ -7,6 +7,7 @@ trial that says it is done by itself, and tells `on_trial_complete`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -85,5 +86,12 @@ class DriverCallback(_Stateless, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The worker died or never came up (then Ray did not call on_trial_start), or something unexpected raised."""
-        lines = str(trial.get_error() or "the worker died").strip().splitlines()
-        self._driver.fail(trial.config["trial_id"], lines[-1][:500])
+        self._driver.fail(trial.config["trial_id"], _cause(trial))
+
+
+def _cause(trial: Any) -> str:
+    """The error's line in Ray's traceback. `trial.get_error` knows it only once Ray has copied its files."""
+    text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    died = [line for line in lines if line.startswith("The actor ")]
+    return (died or lines or ["the worker died"])[-1][:500]

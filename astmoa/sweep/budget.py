@@ -54,7 +54,7 @@ class Budget:
     def time_is_up(self, driver: Driver) -> str | None:
         if self.max_hours is not None and driver.elapsed >= 3600 * self.max_hours:
             return f"{self.max_hours:g} hours gone (--max-hours)"
-        if self.max_device_hours is not None and driver.device_seconds >= 3600 * self.max_device_hours:
+        if self.max_device_hours is not None and driver.searched_device_seconds >= 3600 * self.max_device_hours:
             return f"{self.max_device_hours:g} device-hours spent (--max-device-hours)"
         return None
 

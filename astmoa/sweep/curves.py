@@ -11,6 +11,7 @@ import functools
 import gzip
 import json
 import statistics
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ class Curves:
             )
         except FileNotFoundError:
             raise RunError(f"{path} does not exist: give a file that benchmarks/record_grid.py wrote") from None
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{path}: no recorded curves ({error}): record them again") from None
 
 

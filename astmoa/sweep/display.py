@@ -32,7 +32,7 @@ class Display:
         self._start = self._last_line = time.monotonic()
         self._first_epoch: float | None = None
         self._fresh_epochs = 0
-        self._old_seconds = driver.device_seconds
+        self._old_seconds = driver.searched_device_seconds
         console = Console(stderr=True)
         self._live = (
             Live(console=console, refresh_per_second=4, get_renderable=self._render) if console.is_terminal else None
@@ -66,7 +66,8 @@ class Display:
             known = sum(trial.max_epochs for trial in trials if trial.open)
             return max(0, self._planned - ended - known) + running
         if driver.reason is not None:
-            return running
+            waiting = driver.num_waiting * trials[-1].max_epochs if trials else 0
+            return running + waiting
         used = [trial.epoch for trial in trials if trial.state in ("completed", "stopped", "failed")]
         if self._num_trials is None or not used:
             return None
@@ -80,18 +81,18 @@ class Display:
         epochs = self.epochs_left()
         if epochs is not None:
             bounds.append(gone / self._fresh_epochs * epochs)
-        if driver.budget.max_hours is not None:
+        if driver.budget.max_hours is not None and driver.reason is None:
             bounds.append(3600 * driver.budget.max_hours - driver.elapsed)
-        spent = driver.device_seconds - self._old_seconds
-        if driver.budget.max_device_hours is not None and spent > 0:
-            bounds.append((3600 * driver.budget.max_device_hours - driver.device_seconds) * gone / spent)
+        spent = driver.searched_device_seconds - self._old_seconds
+        if driver.budget.max_device_hours is not None and driver.reason is None and spent > 0:
+            bounds.append((3600 * driver.budget.max_device_hours - driver.searched_device_seconds) * gone / spent)
         return max(0.0, min(bounds)) if bounds else None
 
     def text(self) -> str:
         """Everything in one line."""
         driver, states = self._driver, Counter(trial.state for trial in list(self._driver.trials.values()))
         ended = states["completed"] + states["stopped"] + states["failed"]
-        total = max(self._num_trials, len(driver.trials)) if self._num_trials is not None else len(driver.trials)
+        total = max(self._num_trials or 0, len(driver.trials)) + driver.num_waiting
         counts = [f"{states['running']} running"]
         counts += [f"{states[state]} {state}" for state in ("completed", "stopped", "failed", "cut") if states[state]]
         best = max(driver.searched("completed"), key=lambda trial: trial.final, default=None)

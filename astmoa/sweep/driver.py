@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from astmoa.confidence import accuracy_error
 from astmoa.errors import AstmoaError, RunError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.halving import Halving
@@ -83,7 +84,10 @@ class Driver(Ledger):
         self.finished = False
         """Nothing will ever be proposed again."""
         self.seconds_before = 0.0
-        """Spent by earlier runs of this sweep."""
+        """That earlier runs of this sweep searched."""
+        self.search_seconds: float | None = None
+        """On the wall, once the search is over: replicates that confirm it come on top of its bounds."""
+        self._given_up = False
         self._start = clock()
         self._unfinished: deque[Proposal] = deque()
         self._decided: dict[str, int] = {}
@@ -121,18 +125,29 @@ class Driver(Ledger):
             if proposal is not None:
                 return self._add(proposal).proposal
             self.reason = self._proposer.exhausted
-        if any(trial.open for trial in self.trials.values()):
+        if any(trial.open and not trial.confirms for trial in self.trials.values()):
             return None
         if self._confirm is not None and not self._too_many_failures:
             if self._replicates is None:
-                self._replicates = deque(self._confirm(self))
-            while self._replicates:
-                replicate = self._replicates.popleft()
-                known = self.trials.get(replicate.trial_id)
-                if known is None or known.state == "cut":
-                    return self._add(replicate).proposal
-        self.finished = True
+                self._begin_confirming()
+            if self._replicates:
+                return self._add(self._replicates.popleft()).proposal
+        self.finished = not any(trial.open for trial in self.trials.values())
         return None
+
+    def _begin_confirming(self) -> None:
+        """The search is over and all of it has ended: name what is to be confirmed, and queue what is missing of it."""
+        self.search_seconds = self.elapsed
+        wanted = list(self._confirm(self))
+        points = list(dict.fromkeys(proposal.config.point() for proposal in wanted))
+        self._journal.append("confirm", points=points, num_trials=len(wanted))
+        states = {trial_id: trial.state for trial_id, trial in self.trials.items()}
+        self._replicates = deque(p for p in wanted if states.get(p.trial_id, "cut") == "cut")
+
+    @property
+    def num_waiting(self) -> int:
+        """Replicates that are still to be started."""
+        return len(self._replicates or ())
 
     @property
     def _cutting(self) -> bool:
@@ -140,7 +155,13 @@ class Driver(Ledger):
 
     @property
     def _too_many_failures(self) -> bool:
-        return self.failures_in_a_row >= self.budget.max_failures
+        self._given_up = self._given_up or self.failures_in_a_row >= self.budget.max_failures
+        return self._given_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Did too many trials fail one after another?"""
+        return self._too_many_failures
 
     def _check_budget(self) -> None:
         if self.reason is None:
@@ -172,7 +193,7 @@ class Driver(Ledger):
     def start(self, trial_id: str) -> None:
         """A worker has begun with a trial."""
         trial = self.trials[trial_id]
-        trial.state = "running"
+        trial.state, trial.failures_before = "running", self.failures_in_a_row
         self._guarded("start", trial_id=trial_id, device=self._device)
         self._changed("start", trial)
 
@@ -220,12 +241,12 @@ class Driver(Ledger):
         """The milestone at which the trial is stopped, or None. Replicates always run to their end."""
         if self._scheduler is None or trial.confirms or trial.epoch >= trial.max_epochs:
             return None
-        n, accuracy = self._num_val_clips.get(trial.proposal.config.data.fold), trial.curve[-1]
-        p = (accuracy * n + 2) / (n + 4) if n else 0.0  # Agresti and Coull: also 0 and all correct are not certain
+        clips, accuracy = self._num_val_clips.get(trial.proposal.config.data.fold), trial.curve[-1]
         costs = [math.log10(trial.size), -accuracy]
-        errors = [0.0, math.sqrt(p * (1 - p) / n) if n else 0.0]
+        errors = [0.0, accuracy_error(accuracy, clips) if clips else 0.0]
         if "step_time" in self.objectives:
-            costs, errors = [*costs, math.log10(trial.step_seconds)], [*errors, 0.02]  # clocks differ by 5 %
+            # In steps of 12 %: below that are other programs on the machine, not the trial.
+            costs, errors = [*costs, round(20 * math.log10(trial.step_seconds)) / 20], [*errors, 0.0]
         return self._scheduler.report(trial.trial_id, trial.epoch, costs, errors)
 
     def _stop(self, trial: DrivenTrial, milestone: int, decided: bool = False) -> None:
@@ -260,8 +281,13 @@ class Driver(Ledger):
                 began = event["time"]
             at = event["time"]
             trial = self.trials.get(event.get("trial_id"))
+            if trial is None and event.get("trial_id") and event["type"] != "proposal":
+                raise RunError(f"{event['type']} of trial {event['trial_id']}, never proposed: restore the journal")
             if event["type"] == "proposal":
                 self._known(event)
+            elif event["type"] == "confirm":
+                self.seconds_before += at - began if began is not None else 0.0
+                began = None
             elif event["type"] == "epoch" and event["epoch"] > trial.epoch:
                 self.learn(trial, event)
                 self.spend(trial, trial.device_seconds + event["seconds"] * self._share)
@@ -270,7 +296,12 @@ class Driver(Ledger):
                     stopped[event["trial_id"]] = milestone
             elif event["type"] == "decision":
                 stopped[event["trial_id"]] = event["milestone"]
-            elif event["type"] == "end" and lasting[event["trial_id"]] == number and not _again(event):
+            elif event["type"] == "end" and event["state"] == "failed" and _again(event):
+                if not trial.confirms:
+                    trial.state = "failed"
+                    self._proposer.ended(trial)
+                    trial.state = "proposed"
+            elif event["type"] == "end" and lasting[event["trial_id"]] == number:
                 self._settled(trial, event)
         self.seconds_before += at - began if began is not None else 0.0
         self.failures_in_a_row = 0
@@ -279,7 +310,7 @@ class Driver(Ledger):
         self._written = {e["trial_id"] for e in events if e["type"] == "decision"}
         for trial in self.trials.values():
             if trial.open:
-                trial.state = "proposed" if not trial.confirms else "cut"
+                trial.state = "cut" if trial.confirms else "proposed"
         waiting = [t for t in self.trials.values() if t.open and t.trial_id not in self._decided]
         self._unfinished = deque(trial.proposal for trial in waiting)
 
@@ -310,7 +341,9 @@ class Driver(Ledger):
 
     @property
     def elapsed(self) -> float:
-        """Seconds on the wall, earlier runs of this sweep included."""
+        """Seconds on the wall, earlier runs of this sweep included, as far as they searched."""
+        if self.search_seconds is not None:
+            return self.search_seconds
         return self.seconds_before + self._clock() - self._start
 
     def _guarded(self, type: str, **fields: Any) -> None:
@@ -331,8 +364,8 @@ def _again(end: Event) -> bool:
 
 def check_failures(driver: Driver) -> None:
     """Raises RunError with the first error where too many trials failed one after another."""
-    if driver.failures_in_a_row >= driver.budget.max_failures:
+    if driver.gave_up:
+        number = driver.budget.max_failures
         raise RunError(
-            f"stopped after {driver.failures_in_a_row} failed trials in a row (--max-failures); "
-            f"the first error: {driver.first_error}"
+            f"stopped after {number} failed trials in a row (--max-failures); the first error: {driver.first_error}"
         )

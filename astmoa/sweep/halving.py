@@ -69,7 +69,8 @@ def make_scheduler(
     margin: float = DEFAULT_MARGIN,
     spread: Spread = "epsilon_net",
 ) -> Halving:
-    """A fresh scheduler, by its name in SCHEDULERS. grace_period: `default_grace_period` if None. `margin` and `spread` matter to those by dominance only.
+    """A fresh scheduler, by its name in SCHEDULERS. grace_period: `default_grace_period` if None. `margin` and `spread`
+    matter to those by dominance only.
 
     Raises ConfigError for an unknown name or an impossible value.
     """

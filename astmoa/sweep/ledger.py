@@ -33,6 +33,8 @@ class DrivenTrial:
     """As `training` part of device_seconds; the rest is start-up."""
     state: str = "proposed"
     """proposed, running, completed, stopped, failed; cut: by a budget, and to be gone on with."""
+    failures_before: int = 0
+    """Failures in a row when it started."""
     final: float | None = None
     """Validation accuracy of a completed trial."""
 
@@ -64,6 +66,8 @@ class Ledger:
         """Trials proposed, without replicates that confirm."""
         self.device_seconds = 0.0
         """Of all trials."""
+        self.searched_device_seconds = 0.0
+        """Of those that are no replicates."""
         self.hypervolumes: list[float] = []
         """After every completed trial that is no replicate."""
         self.failures_in_a_row = 0
@@ -88,6 +92,8 @@ class Ledger:
     def spend(self, trial: DrivenTrial, device_seconds: float) -> None:
         """All that the trial has held its device so far."""
         self.device_seconds += device_seconds - trial.device_seconds
+        if not trial.confirms:
+            self.searched_device_seconds += device_seconds - trial.device_seconds
         trial.device_seconds = device_seconds
 
     def settle(self, trial: DrivenTrial, end: Event) -> None:
@@ -96,7 +102,8 @@ class Ledger:
         self.spend(trial, end.get("device_seconds") or trial.device_seconds)
         trial.evaluation += self._share * end.get("test_seconds", 0.0)
         if trial.state == "failed":
-            self.failures_in_a_row += 1
+            # Of trials that ran side by side one failure counts: a lost machine takes them all along.
+            self.failures_in_a_row += trial.failures_before == self.failures_in_a_row
             self.first_error = self.first_error or end.get("error")
         else:
             self.failures_in_a_row = 0

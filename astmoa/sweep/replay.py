@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astmoa import frontier
-from astmoa.errors import RunError
+from astmoa.errors import ConfigError, RunError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.curves import Curve, Curves
 from astmoa.sweep.driver import Driver, Proposer
@@ -55,8 +55,10 @@ def replay(
     """Run `driver` to its end, or until `stop` says so after a result. `clock` is the one that the driver reads.
 
     Of two epochs that end at the same moment the trial that started first comes first. Raises what the driver gave up
-    for, and RunError for a proposal that was never recorded.
+    for, RunError for a proposal that was never recorded, and ConfigError for less than one worker.
     """
+    if num_workers < 1:
+        raise ConfigError(f"{num_workers} workers are not possible: give at least 1")
     queue: list[tuple[float, int, Proposal, Curve, int, float]] = []
     started = 0
     while True:
@@ -68,6 +70,8 @@ def replay(
         if driver.failure is not None:
             raise driver.failure
         if not queue:
+            if not driver.finished:  # a live sweep would wait for ever
+                raise RuntimeError("the driver waits for a trial that it has not handed out")
             return
         clock.now, order, proposal, curve, epoch, since = heapq.heappop(queue)
         last = epoch == len(curve.val_accuracy)

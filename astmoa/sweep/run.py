@@ -28,11 +28,12 @@ from astmoa.sweep.driver import Driver, Proposer, check_failures
 from astmoa.sweep.halving import Halving
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.search import FixedProposals, difference
+from astmoa.sweep.space import Space, space_difference
 from astmoa.sweep.worker import TrialWorker, WorkerSetup
 from astmoa.training.inputs import Inputs
 
+_MANY = 10**6  # trials of a search without a bound
 # What must be equal in the header when a run folder is gone on with.
-_MANY = 10**6
 _HEADER_IDENTITY = ("study", "data", "backbone", "search")
 
 
@@ -65,7 +66,7 @@ def run_sweep(
     shared = inputs.features.nbytes + sum(array.nbytes for array in packed.state.values())
     start_ray(shared)
     try:
-        most = len(enumerated) if enumerated is not None else (budget and budget.max_trials) or _MANY
+        most = len(enumerated) if enumerated is not None else _MANY
         resources = plan_resources(most, trials_at_once, gpus_per_trial)
         setup = WorkerSetup(
             inputs=inputs,
@@ -167,8 +168,18 @@ def _check_run_dir(run_dir: Path, header: dict[str, Any]) -> list[dict[str, Any]
     for key in _HEADER_IDENTITY if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:
-            raise RunError(f"{run_dir}: written with another {key}: {difference(before, now)}; choose another --out")
+            changed = _search_difference(before, now) if key == "search" else difference(before, now)
+            raise RunError(f"{run_dir}: written with another {key}: {changed}; choose another --out")
     return events
+
+
+def _search_difference(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+    """Readable also where spaces of hundreds of choices differ in one."""
+    if before is None or now is None:
+        return "one lists its points, the other searches"
+    spaces = (Space.from_json(search["space"]) for search in (before, now))
+    rest = ({key: value for key, value in search.items() if key != "space"} for search in (before, now))
+    return "; ".join(part for part in (space_difference(*spaces), difference(*rest)) if part)
 
 
 def _identity(value: Any) -> Any:

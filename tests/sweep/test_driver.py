@@ -100,7 +100,7 @@ def test_a_budget_ends_the_search_and_is_named(budget, reason):
     again=st.integers(1, 100),
     sampler=st.sampled_from(["random", "nsga2"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(workers, at, again, sampler):
     """The journal is cut after any event, twice; what was in it stays as it is, and every trial comes to its end."""
     budget = Budget(max_trials=25)
@@ -119,7 +119,7 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(work
 
 
 @given(at=st.lists(st.integers(1, 400), min_size=1, max_size=4), sampler=st.sampled_from(["random", "nsga2", "tpe"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_with_one_worker_a_resumed_search_is_the_undisturbed_one_event_by_event(at, sampler):
     """Same proposals (the sampler with its history), same rungs, same decisions."""
     options = {"proposer": None, "budget": Budget(max_trials=24)}
@@ -154,6 +154,7 @@ def test_time_of_earlier_runs_counts():
     first.close()
     again = run(2, TABLE, events=first.events, budget=Budget(max_hours=0.01))
     assert again.num_searched == first.num_searched  # the budget was spent
+    assert again.finished
     more = run(2, TABLE, events=first.events, budget=Budget(max_hours=0.02))
     assert more.num_searched > first.num_searched
     assert all(t.state != "cut" for t in more.trials.values() if t.proposal.trial_id in first.trials)
@@ -185,8 +186,45 @@ def test_a_confirmed_search_runs_replicates_of_its_front_to_their_end_after_the_
     assert driven.num_searched == 20
 
 
+def test_replicates_run_side_by_side_as_many_as_there_are_workers():
+    at_once = []
+
+    def watch(driven):
+        at_once.append(sum(trial.state == "running" and trial.confirms for trial in driven.trials.values()))
+        return False
+
+    run(3, curves(seeds=(0, 1, 2)), stop=watch, budget=Budget(max_trials=20), confirm=confirm)
+    assert max(at_once) == 3
+
+
+def test_what_confirms_comes_on_top_of_the_bounds_of_time():
+    table = curves(seeds=(0, 1, 2))
+    budget = Budget(max_device_hours=0.01, max_hours=1)
+    first = run(2, table, budget=budget, confirm=confirm)
+    first.close()
+    assert first.device_seconds > first.searched_device_seconds >= 36
+    more = run(2, table, events=first.events, budget=Budget(max_device_hours=0.02, max_hours=1), confirm=confirm)
+    assert more.num_searched > first.num_searched
+    assert more.elapsed < 3600 * 0.02
+    assert more.finished
+
+
+def test_a_confirmation_names_its_points():
+    driven = run(2, curves(seeds=(0, 1, 2)), budget=Budget(max_trials=20), confirm=confirm)
+    (event,) = of(driven.events, "confirm")
+    assert event["points"] == [trial.proposal.config.point() for trial in driven.front()]
+    assert event["num_trials"] == 2 * len(driven.front())
+
+
+def test_a_journal_without_a_trials_proposal_is_refused():
+    events = run(1, TABLE, budget=Budget(max_trials=3)).events
+    lost = next(e for e in events if e["type"] == "proposal")
+    with pytest.raises(RunError, match=f"trial {lost['trial_id']}, never proposed: restore the journal"):
+        driver().restore([e for e in events if e is not lost])
+
+
 @given(at=st.integers(1, 300))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_confirmation_is_gone_on_with_too(at):
     table = curves(seeds=(0, 1, 2))
     whole = run(2, table, budget=Budget(max_trials=15), confirm=confirm).events
@@ -205,6 +243,34 @@ def test_failures_in_a_row_end_the_sweep_with_the_first_error():
     assert made.next() is None
     assert made.finished
     with pytest.raises(RunError, match=r"stopped after 3 failed trials in a row .*first error: boom 0"):
+        check_failures(made)
+
+
+def test_a_lost_machine_that_takes_many_trials_along_counts_as_one_failure():
+    made = driver(budget=Budget(max_failures=3))
+    together = [made.next().trial_id for _ in range(6)]
+    for trial_id in together:
+        made.start(trial_id)
+    for trial_id in together:
+        made.fail(trial_id, "the node died")
+    check_failures(made)
+    assert made.next() is not None
+
+
+def test_having_given_up_stays_so_when_a_last_trial_completes():
+    made = driver(scheduler=None, budget=Budget(max_failures=2), epochs=1)
+    good = made.next().trial_id
+    made.start(good)
+    for _ in range(2):
+        bad = made.next().trial_id
+        made.start(bad)
+        made.fail(bad, "boom")
+    assert made.next() is None
+    end = {"state": "completed", "val_accuracy": 0.5, "test_accuracy": 0.5}
+    made.report(good, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, end, 1.0)
+    assert made.next() is None
+    assert made.finished
+    with pytest.raises(RunError, match="first error: boom"):
         check_failures(made)
 
 

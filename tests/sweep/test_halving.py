@@ -329,7 +329,7 @@ def test_asha_equals_the_quantile(accuracies, reduction_factor):
 
 def test_asha_stops_two_thirds_of_the_latecomers():
     rng = np.random.default_rng(0)
-    scheduler = make_scheduler("asha", max_epochs=27)
+    scheduler = make_scheduler("asha", max_epochs=27, grace_period=1)
     lived = [0, 0, 0]
     for i in range(3000):
         for rung, epoch in enumerate([1, 3, 9]):
@@ -377,7 +377,7 @@ def test_trials_are_stopped_at_milestones_only(name, max_epochs, grace_period, r
 
 @pytest.mark.parametrize("name", ["pareto_asha", "asha"])
 def test_a_late_first_report_enters_no_missed_rung(name):
-    scheduler = make_scheduler(name, max_epochs=20)
+    scheduler = make_scheduler(name, max_epochs=20, grace_period=1)
     for epoch in (1, 2, 3):
         assert scheduler.report("first", epoch, *BAD) is None
     for epoch in (4, 5, 9):  # better than all, but past the rungs 1 and 3
@@ -390,7 +390,7 @@ def test_a_late_first_report_enters_no_missed_rung(name):
 
 
 def test_a_rung_keeps_the_first_report_of_an_epoch():
-    scheduler = make_scheduler("pareto_asha", max_epochs=9)
+    scheduler = make_scheduler("pareto_asha", max_epochs=9, grace_period=1)
     assert scheduler.report("a", 1, *BAD) is None
     assert scheduler.report("a", 1, *GOOD) is None
     assert scheduler.report("b", 1, (1.5, -0.5), (0, 0)) is None  # would be stopped by a second record of a
@@ -398,7 +398,7 @@ def test_a_rung_keeps_the_first_report_of_an_epoch():
 
 
 def test_who_was_stopped_stays_stopped():
-    scheduler = make_scheduler("pareto_asha", max_epochs=27)
+    scheduler = make_scheduler("pareto_asha", max_epochs=27, grace_period=1)
     for epoch in (1, 2, 3):
         scheduler.report("good", epoch, *GOOD)
         last = scheduler.report("bad", epoch, *(BAD if epoch == 3 else GOOD))
@@ -457,7 +457,7 @@ def test_none_stops_nobody(rows):
 @pytest.mark.parametrize("name", ["hyperband", "pareto_hyperband"])
 def test_hyperband_deals_its_brackets_and_keeps_them_apart(name):
     """S = 2: shares of 9, 5 and 3 in 17; who is in which bracket shows in where the bad ones are stopped."""
-    scheduler = make_scheduler(name, max_epochs=9)
+    scheduler = make_scheduler(name, max_epochs=9, grace_period=1)
     stops = {1: 0, 3: 0, None: 0}
     for i in range(17 * 20):
         trial = name_of(i)
@@ -472,7 +472,7 @@ def test_hyperband_deals_its_brackets_and_keeps_them_apart(name):
 
 
 def test_hyperband_deals_a_short_sweep_to_all_brackets():
-    scheduler = make_scheduler("hyperband", max_epochs=9)
+    scheduler = make_scheduler("hyperband", max_epochs=9, grace_period=1)
     found = []
     for i in range(10):
         # Each worse than all before: stopped in its bracket's first rung, unless it is the bracket's first.
@@ -498,7 +498,10 @@ def test_the_first_bracket_is_the_plain_scheduler(rows, name):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_what_is_not_finite_never_enters(name, bad, epoch):
-    scheduler, untouched = make_scheduler(name, max_epochs=9), make_scheduler(name, max_epochs=9)
+    scheduler, untouched = (
+        make_scheduler(name, max_epochs=9, grace_period=1),
+        make_scheduler(name, max_epochs=9, grace_period=1),
+    )
     for costs, errors in [((4, bad), (0, 0.1)), ((bad, -0.5), (0, 0.1)), ((4, -0.5), (0, bad)), ((4, -0.5), (0, -0.1))]:
         with pytest.raises(ValueError, match=f"trial bad, epoch {epoch}: .*finite"):
             scheduler.report("bad", epoch, costs, errors)
@@ -510,7 +513,7 @@ def test_what_is_not_finite_never_enters(name, bad, epoch):
 @pytest.mark.parametrize(("costs", "errors"), [((4,), (0,)), ((4, 0.5), (0,)), ((4, 0.5), (0, 0, 0)), (4, 0)])
 def test_costs_without_their_errors_are_refused(costs, errors):
     with pytest.raises(ValueError, match="one of each for params, accuracy"):
-        make_scheduler("pareto_asha", 9).report("a", 1, costs, errors)
+        make_scheduler("pareto_asha", 9, 1).report("a", 1, costs, errors)
 
 
 @pytest.mark.parametrize(
@@ -534,5 +537,5 @@ def test_impossible_options_are_one_line(options, message):
 def test_every_scheduler_is_described_and_made():
     for name, line in SCHEDULERS.items():
         assert line
-        assert make_scheduler(name, 9).report("a", 1, *GOOD) is None
+        assert make_scheduler(name, 9, 1).report("a", 1, *GOOD) is None
     assert 0 < DEFAULT_MARGIN < 3

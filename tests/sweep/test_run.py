@@ -154,6 +154,7 @@ def test_a_crash_after_the_last_trial_is_closed_by_the_same_command(finished, tm
         ({"study": "other"}, "another study: tiny there, other now"),
         ({"data": {"name": "tiny", "fingerprint": "g"}}, "another data: fingerprint f there, g now"),
         ({"backbone": {"name": "big"}}, "another backbone: name tiny there, big now"),
+        ({"search": {"space": []}}, "another search: one lists its points, the other searches"),
     ],
 )
 def test_a_run_folder_of_something_else_is_refused(finished, change, words):
@@ -219,6 +220,46 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
     epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
     assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
     assert {key: trial.end[key] for key in end} == end
+
+
+def test_a_worker_that_dies_takes_its_trial_alone(tmp_path):
+    """The kernel kills the largest process when memory is short. The trial failed, and may be tried again."""
+    run_dir = tmp_path / "run"
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", DRIVER, str(run_dir)]
+    options = {"cwd": root, "env": environment, "stderr": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+    driver = subprocess.Popen(command, start_new_session=True, **options)
+    journal = run_dir / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+    os.kill(workers_of(driver.pid)[0], signal.SIGKILL)
+    assert "every trial ended" in driver.communicate(timeout=240)[0]
+    sweep = load_sweep(run_dir)
+    assert sweep.states["completed"] == 3
+    (failed,) = [trial for trial in sweep.trials if trial.state == "failed"]
+    assert failed.error
+    assert "\n" not in failed.error
+    assert failed.val_accuracy is None
+    subprocess.run(command, timeout=240, check=True, **options)
+    assert load_sweep(run_dir).states["completed"] == 4
+
+
+def workers_of(driver):
+    """Process ids of a driver's trial workers: they are in its session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # "pid (name) state parent group session": a name may hold spaces and brackets
+            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+            if session == driver and b"ResourceTrainable" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue  # it has just ended
+    return found
 
 
 def test_a_dead_ray_address_is_said_at_once(tmp_path, monkeypatch):
