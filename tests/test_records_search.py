@@ -271,3 +271,21 @@ def test_every_prefix_of_a_search_has_records():
         assert ("front" in stands.values()) == bool(stands)
         assert sum(sweep.device_seconds().values()) == pytest.approx(sum(t.device_seconds or 0 for t in sweep.trials))
     assert events[0]["time"] == BEGIN
+
+
+def test_until_every_chosen_point_has_a_fresh_replicate_the_front_is_the_searchs():
+    """A confirmation that was interrupted, or bounded by trials=1, must not leave a front of one point."""
+    small, large = found(1, 1_000, 0.7), found(2, 9_000, 0.95)
+    for replicates, labels, confirmed in [
+        (again(small, 0.6), ["1/1", "2/1"], False),
+        ([*again(small, 0.6), *again(large, 0.9)], ["1/1", "2/1"], True),
+        ([*again(small, 0.6), *again(large, 0.9, state="failed")], ["1/1"], True),  # it never will have one
+    ]:
+        events = search_events([small, large, *replicates])
+        points = [event["point"] for event in events if event["type"] == "proposal"][:2]
+        events.insert(-1, {"type": "confirm", "time": events[-1]["time"], "points": points, "num_trials": 2})
+        sweep = sweep_record(events)
+        assert [point.label for point in sweep.contenders()] == labels
+        assert sweep.confirmed is confirmed
+        assert sweep.points()[0].val_accuracy.mean == (0.6 if confirmed else 0.7)
+    assert sweep.chosen == tuple(points)

@@ -105,8 +105,8 @@ def test_what_may_change_are_options():
     [
         ({"seeds": 2}, ["--seeds 2", "--confirm seeds=N"]),
         ({"seeds": 0}, ["--seeds 0"]),
-        ({"folds": (1, 2)}, ["--folds", "--confirm"]),
-        ({"cross_validate": True}, ["--confirm"]),
+        ({"folds": (1, 2)}, ["--folds [1, 2]", "name one"]),
+        ({"cross_validate": True}, ["--cross-validate", "--confirm"]),
         ({"search_seed": -1}, ["--search-seed -1", "at least 0"]),
         ({"max_trials": 0}, ["--max-trials 0", "at least 1"]),
         ({"max_hours": 0.0}, ["--max-hours 0", "above 0"]),

