@@ -73,7 +73,7 @@ def _after(flag: str, arguments: list[str]) -> str | None:
 def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
     from astmoa.records import load_sweep
-    from astmoa.sweep.run import run_sweep  # ray is imported when a sweep runs, not by `--help`
+    from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
     from astmoa.tracking import LiveMirror, default_uri, redact
 
     console = Console(stderr=True)
@@ -113,6 +113,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
         parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
+    check_run_dir(out, header)  # before the tracker hears of it
     with LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, **at_once, **parts)

@@ -55,7 +55,7 @@ def run_sweep(
     `run_dir` was written by another study, search space, data set, backbone or set of trials, and where the sweep
     cannot go on (the disk is full, one trial after another fails). An interrupted call is continued by the same call.
     """
-    events = _check_run_dir(run_dir, header)
+    events = check_run_dir(run_dir, header)
     enumerated = None if isinstance(proposer, Proposer) else list(proposer)
     if enumerated is not None:
         proposer = FixedProposals(enumerated)
@@ -160,7 +160,7 @@ def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
     return not driver.finished
 
 
-def _check_run_dir(run_dir: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
+def check_run_dir(run_dir: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
     """The events that an earlier run left, if there was one. Raises RunError if it was a run of something else."""
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
