@@ -10,7 +10,9 @@ The ways, one after another, each with fresh workers that answer at once with a 
     tracker      the same with --scheduler, and MLflow mirrored into SQLite from a process of its own
     pareto_asha  as tracker, with Pareto-ASHA: fewer epochs, more trials a second
 
-Results per second count from the first epoch to the last trial's end, without the start of Ray and of the workers.
+Results per second count from the first epoch to the last trial's end, without the start of Ray and of the workers. The
+tracker lags behind such trials (MLflow takes some 65 CPU milliseconds and seven commits for each), and the end waits for
+it: so they are also counted until everything is mirrored.
 Seconds per trial are means over the trials that ended before the 10th, 30th and 100th percent of all (100th, 300th and
 1,000th), over as many each time. Growth is without what the sampler took: an Optuna study reads all its trials for
 every proposal, so that part grows. On a busy machine compare CPU seconds: they are those of the driver's thread, ours
@@ -61,6 +63,7 @@ import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it 
 GOALS: Goals = {
     "journal_results_per_second": (">=", 300.0),
     "tracker_results_per_second": (">=", 100.0),
+    "tracker_results_per_second_until_mirrored": (">=", 100.0),
     "journal_growth": ("<=", 1.3),
     "tracker_growth": ("<=", 1.3),
 }
@@ -290,6 +293,7 @@ def our_pass(options: Options, way: str) -> tuple[Meter, dict[str, Any]]:
             start = time.perf_counter()
             error = mirror.close()
             found = {"behind_events": behind, "close_seconds": time.perf_counter() - start}
+            found["results_per_second_until_mirrored"] = meter.num_epochs / (time.perf_counter() - meter.first[0])
             missing = len(read_journal(run_dir)) - mirrored_events(database)
             if error or missing:
                 raise SystemExit(f"error: the tracker misses {missing} events: {error}")

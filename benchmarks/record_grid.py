@@ -12,7 +12,7 @@ to benchmarks/grids/fsdd60.json.gz, which `astmoa replay` and benchmarks/search_
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import tyro
@@ -76,8 +76,14 @@ def recorded_curves(sweep: SweepRecord) -> Curves:
         raise RunError("no trial has completed: nothing to record")
     one, header = next(iter(completed.values())), sweep.header
     template = TrialConfig.from_dict(one.config)
+    template = replace(template, data=replace(template.data, root=None))  # where it lay is nobody's business
     curves = Curves(
-        about={key: header.get(key) for key in ("study", "command", "data", "backbone", "versions", "machine")},
+        about={
+            "command": "python benchmarks/record_grid.py --fsdd FSDD",
+            "task": "digit and speaker of FSDD, 60 classes, 300 clips each to train, validate and test",
+            **{key: header[key] for key in ("backbone", "versions", "machine")},
+            "data": {key: header["data"][key] for key in ("fingerprint", "clips", "seconds", "metric")},
+        },
         template=template,
         shape=BackboneShape(**{field.name: header["backbone"][field.name] for field in fields(BackboneShape)}),
         space=SPACE,
