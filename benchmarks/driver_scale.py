@@ -10,9 +10,10 @@ The ways, one after another, each with fresh workers that answer at once with a 
     tracker      the same with --scheduler, and MLflow mirrored into SQLite from a process of its own
     pareto_asha  as tracker, with Pareto-ASHA: fewer epochs, more trials a second
 
-Results per second count from the first epoch to the last trial's end, without the start of Ray and of the workers. The
-tracker lags behind such trials (MLflow takes some 65 CPU milliseconds and seven commits for each), and the end waits for
-it: so they are also counted until everything is mirrored.
+Results per second count from the first epoch to the last trial's end, without the start of Ray and of the workers.
+MLflow takes longer for a trial than a no-op trial takes (seven commits to its database), so the tracker lags behind and
+the end waits for it: with the tracker they are also counted until everything is mirrored.
+
 Seconds per trial are means over the trials that ended before the 10th, 30th and 100th percent of all (100th, 300th and
 1,000th), over as many each time. Growth is without what the sampler took: an Optuna study reads all its trials for
 every proposal, so that part grows. On a busy machine compare CPU seconds: they are those of the driver's thread, ours
