@@ -114,9 +114,7 @@ def start_private_ray() -> None:
 
 def warm_pass(options: Options, proposals: list[Proposal], inputs: Inputs, backbone: Backbone) -> Pass:
     with tempfile.TemporaryDirectory(prefix="astmoa-bench-") as folder:
-        header = sweep_header(
-            "warm_workers", ["x"], StudyOptions(), inputs, proposals[0].config, backbone, len(proposals)
-        )
+        header = sweep_header("warm_workers", ["x"], StudyOptions(), inputs, proposals[0].config, backbone)
         start = time.time()
         start_private_ray()
         run_sweep(Path(folder), header, proposals, inputs, backbone, options.trials_at_once, options.gpus_per_trial)

@@ -33,15 +33,14 @@ def config(method=METHODS[2], **optim):
     return TrialConfig(method=method, optim=OptimConfig(**{**defaults, **optim}))
 
 
-def timeless(records):
+def timeless(*records):
     return [{k: v for k, v in record.items() if "seconds" not in k} for record in records]
 
 
 def run(config, backbone, inputs, folder=None):
     with Trial(config, backbone, DeviceData(inputs, CPU), folder) as trial:
-        records = list(trial.epochs())
-        end = trial.test()
-        return timeless(records), end, {name: p.detach().clone() for name, p in trial.classifier.tensors().items()}
+        *records, end = timeless(*trial.epochs(), trial.test())
+        return records, end, {name: p.detach().clone() for name, p in trial.classifier.tensors().items()}
 
 
 def assert_same_runs(a, b):
