@@ -1,6 +1,6 @@
 """kill -9, again and again in one search, through real Ray: in the end journal, rungs and tracker do not show it.
 
-Each kill costs a start of Ray, some ten seconds: by default there are six. ASTMOA_KILLS=20 takes minutes.
+Each kill costs a start of Ray, some ten seconds: by default there are four. ASTMOA_KILLS=20 takes minutes.
 
 One worker at a time, so that the order of a search is determined and two runs of it can be compared event by event.
 """
@@ -30,7 +30,7 @@ from tests.sweep.synthetic import SPACE
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = int(os.environ.get("ASTMOA_KILLS", "6"))
+NUM_KILLS = int(os.environ.get("ASTMOA_KILLS", "4"))
 EPOCHS, NUM_CLIPS = 9, 80
 TEMPLATE = TrialConfig(optim=OptimConfig(epochs=EPOCHS, batch_size=8, freq_mask=0, time_mask=0))
 SEARCH = {"space": SPACE.to_json(), "scheduler": "pareto_asha", "objectives": ["params", "accuracy"]}
