@@ -62,6 +62,8 @@ def parse(study: str, options_type: type[StudyOptions], description: str) -> Stu
     stored = stored_options(study, options_type, Path(run_dir))
     options = tyro.cli(options_type, description=description, default=stored)
     check_unchanged(stored, options)
+    if options.out != stored.out:
+        raise RunError(f"--resume {run_dir} writes into that folder: leave --out {options.out} out")
     return dataclasses.replace(options, out=stored.out)
 
 

@@ -33,14 +33,14 @@ from _common import table
 from ray.tune.search.optuna import OptunaSearch
 from scipy import stats
 
-from astmoa import frontier
+from astmoa.errors import RunError
 from astmoa.provenance import machine
 from astmoa.sweep.curves import Curves
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.encoding import Encoding
 from astmoa.sweep.ledger import DrivenTrial, Event
 from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.replay import Policy, shares
+from astmoa.sweep.replay import GridMeasure, Policy, shares
 from astmoa.sweep.search import proposal_of
 
 HERE = Path(__file__).parent
@@ -109,7 +109,7 @@ class RayProposer:
         return None
 
     def restore(self, event: Event) -> Proposal:
-        raise NotImplementedError("a replay begins anew")
+        raise RunError("a replay begins anew: there is no journal to go on with")
 
     def ended(self, trial: DrivenTrial) -> None:
         """Ray tells the last result of every trial, stopped or not (here its best so far)."""
@@ -125,15 +125,11 @@ class Trace:
     """Follows a replay: the share of the grid's hypervolume after every completed trial."""
 
     def __init__(self, curves: Curves):
-        self._curves = curves
-        every = curves.scores()
-        self._reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
-        self._whole = frontier.hypervolume(frontier.log_params(every), self._reference)
-        named = zip(curves.candidates, every, strict=True)
-        self._scores = {curves.config(c, curves.seeds[0]).point(): score for c, score in named}
-        self.front = {list(self._scores)[i] for i in frontier.front(every)}
-        self.grid_epochs = len(every) * curves.max_epochs
-        self.epochs, self._found = 0, []
+        self._grid = GridMeasure(curves)
+        self.front = self._grid.front
+        self.grid_epochs = len(curves.candidates) * curves.max_epochs
+        self.epochs = 0
+        self._found: list[str] = []
         self.rows: list[tuple[int, float]] = []
         self.begun = self.lost = 0
         """Points of the grid's front that a search began to train, and of these those that it stopped."""
@@ -145,10 +141,8 @@ class Trace:
         if what == "end" and trial.state == "stopped":
             self.lost += point in self.front
         if what == "end" and trial.state == "completed":
-            self._found.append(self._scores[point])
-            self._found = [self._found[i] for i in frontier.front(self._found)]
-            share = frontier.hypervolume(frontier.log_params(self._found), self._reference) / self._whole
-            self.rows.append((self.epochs, share))
+            self._found.append(point)
+            self.rows.append((self.epochs, self._grid.share(self._found)))
 
 
 _loaded: dict[Path, Curves] = {}

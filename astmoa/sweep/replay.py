@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,15 +152,28 @@ class Policy:
         return driver
 
 
-def shares(curves: Curves, proposals: Sequence[Proposal]) -> float:
-    """What share of the whole grid's hypervolume these candidates have, accuracies averaged over the recorded seeds.
+class GridMeasure:
+    """Shares of a recorded grid's hypervolume, accuracies averaged over the recorded seeds.
 
     Measured from the grid's largest size and lowest accuracy: from 0 and 100 M parameters, as hypervolumes of sweeps
     are, the linear probe alone has nearly all of it.
     """
-    every = curves.scores()
-    reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
-    scores = {curves.config(c, curves.seeds[0]).point(): s for c, s in zip(curves.candidates, every, strict=True)}
-    found = [scores[proposal.config.point()] for proposal in proposals]
-    whole = frontier.hypervolume(frontier.log_params(every), reference)
-    return frontier.hypervolume(frontier.log_params(found), reference) / whole
+
+    def __init__(self, curves: Curves):
+        every = curves.scores()
+        self._reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
+        self._whole = frontier.hypervolume(frontier.log_params(every), self._reference)
+        named = zip(curves.candidates, every, strict=True)
+        self._scores = {curves.config(c, curves.seeds[0]).point(): score for c, score in named}
+        self.front = {list(self._scores)[index] for index in frontier.front(every)}
+        """Hashes of the points on the grid's front."""
+
+    def share(self, points: Iterable[str]) -> float:
+        """What the candidates with these hashes have of it, from 0 to 1."""
+        found = [self._scores[point] for point in points]
+        return frontier.hypervolume(frontier.log_params(found), self._reference) / self._whole
+
+
+def shares(curves: Curves, proposals: Sequence[Proposal]) -> float:
+    """The share of the whole grid's hypervolume that these candidates have."""
+    return GridMeasure(curves).share(proposal.config.point() for proposal in proposals)

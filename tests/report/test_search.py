@@ -274,5 +274,7 @@ def test_every_prefix_of_a_search_has_a_table():
     events = search_events([*trials, *confirming([t for t in trials if t.state == "completed"], 2)])
     for end in range(1, len(events) + 1, 3):
         sweep = sweep_record(events[:end])
-        markdown_table(sweep)
-        terminal(sweep)
+        table, shown = markdown_table(sweep), terminal(sweep)
+        for trial in sweep.trials:  # whoever has a result is in the table, whatever has not ended yet
+            assert trial.val_accuracy is None or trial.label in table
+        assert "frontier" in shown
