@@ -187,6 +187,17 @@ if __name__ == "__main__":
 """
 
 
+def in_the_middle(driver, run_dir):
+    """Wait until it has trained some epochs. Returns its journal's path."""
+    journal = run_dir / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
+        assert time.monotonic() < deadline
+        assert driver.poll() is None
+        time.sleep(0.05)
+    return journal
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
     """Every epoch ends up in the journal once, and equals an undisturbed trial's."""
@@ -195,12 +206,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
     environment = {**os.environ, "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", DRIVER, str(run_dir)]
     driver = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    journal = run_dir / "journal.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
-        assert time.monotonic() < deadline
-        assert driver.poll() is None
-        time.sleep(0.05)
+    journal = in_the_middle(driver, run_dir)
     if how == signal.SIGINT:
         driver.send_signal(how)
         assert driver.wait(60) == 0
@@ -230,12 +236,7 @@ def test_a_worker_that_dies_takes_its_trial_alone(tmp_path):
     command = [sys.executable, "-c", DRIVER, str(run_dir)]
     options = {"cwd": root, "env": environment, "stderr": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
     driver = subprocess.Popen(command, start_new_session=True, **options)
-    journal = run_dir / "journal.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
-        assert time.monotonic() < deadline
-        assert driver.poll() is None
-        time.sleep(0.05)
+    in_the_middle(driver, run_dir)
     os.kill(workers_of(driver.pid)[0], signal.SIGKILL)
     assert "every trial ended" in driver.communicate(timeout=240)[0]
     sweep = load_sweep(run_dir)
