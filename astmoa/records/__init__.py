@@ -16,7 +16,7 @@ from astmoa.records.reading import (
 )
 from astmoa.records.spread import Interval, Spread, clip_interval
 from astmoa.records.standing import Score, Standing, front_probabilities, places, standing, step_time_front
-from astmoa.records.sweep import SweepRecord, metric_of
+from astmoa.records.sweep import SweepRecord, is_confirmed, judged, metric_of
 from astmoa.records.trials import STATES, Phase, PointRecord, State, TrialRecord, end_interval
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
     "flatten",
     "front_probabilities",
     "hypervolume_trace",
+    "is_confirmed",
+    "judged",
     "load_sweep",
     "metric_of",
     "places",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +49,8 @@ class SweepRecord:
 
     @property
     def confirmed(self) -> bool:
-        """Has every chosen point a fresh replicate? Before that the front is the search's: made of the few that have
-        one it would be a front of those few."""
-        ended = {t.point for t in self.trials if t.phase == "confirm" and t.state in ("completed", "failed")}
-        some = any(t.phase == "confirm" and t.state == "completed" for t in self.trials)
-        return some and ended.issuperset(self.chosen)
+        """See `is_confirmed`."""
+        return is_confirmed(self.trials, self.chosen)
 
     @property
     def num_confirming(self) -> int:
@@ -84,10 +82,7 @@ class SweepRecord:
         """Trials grouped by configuration, in the order they were first proposed; without replicates that confirm as
         long as the search is not confirmed."""
         groups: dict[str, list[TrialRecord]] = {}
-        confirmed = self.confirmed
-        for trial in self.trials:
-            if trial.phase == "confirm" and trial.state == "completed" and not confirmed:
-                continue
+        for trial in judged(self.trials, self.confirmed):
             groups.setdefault(trial.point, []).append(trial)
         return tuple(PointRecord(p, t[0].label, t[0].config, t[0].params, tuple(t)) for p, t in groups.items())
 
@@ -105,6 +100,18 @@ class SweepRecord:
     def device_seconds(self) -> dict[str, float]:
         """Where the device's time went; see `records.progress`."""
         return device_seconds(self.trials)
+
+
+def is_confirmed(trials: Iterable[TrialRecord], chosen: Iterable[str]) -> bool:
+    """Has every chosen point (see `SweepRecord.chosen`) a fresh replicate? Before that the front is the search's: made
+    of the few that have one it would be a front of those few."""
+    ended = [(trial.point, trial.state) for trial in trials if trial.phase == "confirm" and trial.state != "running"]
+    return any(state == "completed" for _, state in ended) and {point for point, _ in ended}.issuperset(chosen)
+
+
+def judged(trials: Iterable[TrialRecord], confirmed: bool) -> list[TrialRecord]:
+    """The trials that points are made of: without replicates that confirm, as long as the sweep is not confirmed."""
+    return [t for t in trials if confirmed or t.phase != "confirm" or t.state != "completed"]
 
 
 def metric_of(header: Event) -> str:

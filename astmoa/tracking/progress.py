@@ -8,7 +8,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from astmoa.records import Event, PointRecord, Score, TrialRecord, events_by_trial, metric_of, places, trial_record
+from astmoa.records import (
+    Event,
+    PointRecord,
+    Score,
+    TrialRecord,
+    events_by_trial,
+    is_confirmed,
+    judged,
+    metric_of,
+    places,
+    trial_record,
+)
 from astmoa.tracking import rows
 from astmoa.tracking.trace import Trace
 
@@ -32,6 +43,9 @@ class Progress:
         self._points: dict[str, dict[str, None]] = {}  # trial ids by point
         self._scores: dict[str, Score] = {}
         self._places: dict[str, str] = {}
+        self._chosen: list[str] = []  # points to be confirmed
+        self._confirming: dict[str, None] = {}  # trials that do
+        self._confirmed = False
 
     def add(self, news: Sequence[Event]) -> set[str]:
         """Take events in. Returns the trials with something new: events, or another standing.
@@ -46,9 +60,13 @@ class Progress:
             self.events.setdefault(trial_id, []).extend(own)
             self.trials[trial_id] = trial_record(self.events[trial_id], metric_of(self.header))
             self._points.setdefault(self.trials[trial_id].point, {})[trial_id] = None
+            if self.trials[trial_id].phase == "confirm":
+                self._confirming[trial_id] = None
         for event in news:
             self.num_events += 1
             self.last = event
+            if event["type"] == "confirm":
+                self._chosen = event["points"]
             if event["type"] == "sweep_end":
                 self.end_reason = str(event["reason"])
             elif self.end_reason:
@@ -74,15 +92,20 @@ class Progress:
     def _stand(self, news: Iterable[str]) -> set[str]:
         """Bring the standings up to date; returns the trials whose standing changed."""
         moved = {self.trials[trial_id].point for trial_id in news if len(self.events[trial_id]) > 1}
+        confirming = [self.trials[trial_id] for trial_id in self._confirming]
+        confirmed = is_confirmed(confirming, self._chosen)
+        if confirmed != self._confirmed:  # what counts for a point that has replicates is another now
+            self._confirmed = confirmed
+            moved |= {trial.point for trial in confirming}
         before = dict(self._scores)
         for point in moved:
-            trials = tuple(self.trials[trial_id] for trial_id in self._points[point])
-            first = trials[0]
-            record = PointRecord(point, first.label, first.config, first.params, trials)
+            trials = tuple(judged((self.trials[trial_id] for trial_id in self._points[point]), confirmed))
             self._scores.pop(point, None)
-            score = Score.of(record)
-            if score is not None:
-                self._scores[point] = score
+            if trials:
+                first = trials[0]
+                score = Score.of(PointRecord(point, first.label, first.config, first.params, trials))
+                if score is not None:
+                    self._scores[point] = score
         if self._scores != before:
             self._places = places(self._scores)
             moved |= self._scores.keys()
