@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from astmoa.errors import ConfigError
+from astmoa.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from astmoa.sweep.driver import Driver
@@ -67,3 +67,12 @@ class Budget:
             return None
         grown = 100 * (now / before - 1) if before else 0.0
         return f"hypervolume grew by {grown:.2g} % over the last {self.patience} completed trials (--patience)"
+
+
+def check_failures(driver: Driver) -> None:
+    """Raises RunError with the first error where too many trials failed one after another."""
+    if driver.gave_up:
+        number = driver.budget.max_failures
+        raise RunError(
+            f"stopped after {number} failed trials in a row (--max-failures); the first error: {driver.first_error}"
+        )

@@ -14,39 +14,18 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from astmoa.confidence import accuracy_error
-from astmoa.errors import AstmoaError, RunError
+from astmoa.errors import AstmoaError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.halving import Halving
-from astmoa.sweep.ledger import DrivenTrial, Event, Ledger
+from astmoa.sweep.ledger import DrivenTrial, Event, Ledger, Sink
+from astmoa.sweep.past import recall
 from astmoa.sweep.proposals import Proposal
+from astmoa.sweep.search import Proposer
 
 INTERRUPTED = "interrupted"
-
-
-@runtime_checkable
-class Proposer(Protocol):
-    """Where trials come from."""
-
-    exhausted: str
-    """Why a sweep ends when there is no next proposal."""
-
-    def next(self) -> Proposal | None:
-        """A trial never proposed before; None when there is none left."""
-
-    def restore(self, event: Event) -> Proposal:
-        """Take note of a proposal that is in the journal already. Raises RunError if it is not one of this study."""
-
-    def ended(self, trial: DrivenTrial) -> None:
-        """A trial completed, was stopped or failed."""
-
-
-class Sink(Protocol):
-    """A journal, or a list that stands for one."""
-
-    def append(self, type: str, **fields: Any) -> Any: ...
 
 
 class Driver(Ledger):
@@ -73,7 +52,7 @@ class Driver(Ledger):
         clock: Callable[[], float] = time.time,
     ):
         super().__init__(share)
-        self._journal, self._proposer, self._count = journal, proposer, count
+        self._journal, self.proposer, self._count = journal, proposer, count
         self._scheduler, self.budget, self._confirm = scheduler, budget or Budget(), confirm
         self.objectives, self._num_val_clips = tuple(objectives), num_val_clips or {}
         self._device, self._clock = device, clock
@@ -121,10 +100,10 @@ class Driver(Ledger):
         if self._unfinished:
             return self._unfinished.popleft()
         if self.reason is None:
-            proposal = self._proposer.next()
+            proposal = self.proposer.next()
             if proposal is not None:
                 return self._add(proposal).proposal
-            self.reason = self._proposer.exhausted
+            self.reason = self.proposer.exhausted
         if any(trial.open and not trial.confirms for trial in self.trials.values()):
             return None
         if self._confirm is not None and not self._too_many_failures:
@@ -232,12 +211,12 @@ class Driver(Ledger):
         self._journal.append("epoch", trial_id=trial.trial_id, **record)
         self.learn(trial, record)
         self._changed("epoch", trial)
-        milestone = self._ask_scheduler(trial)
+        milestone = self.judge(trial)
         if milestone is not None:
             self._stop(trial, milestone)
         return milestone is None
 
-    def _ask_scheduler(self, trial: DrivenTrial) -> int | None:
+    def judge(self, trial: DrivenTrial) -> int | None:
         """The milestone at which the trial is stopped, or None. Replicates always run to their end."""
         if self._scheduler is None or trial.confirms or trial.epoch >= trial.max_epochs:
             return None
@@ -257,13 +236,13 @@ class Driver(Ledger):
 
     def _end(self, trial: DrivenTrial, end: Event) -> None:
         self._journal.append("end", trial_id=trial.trial_id, **end)
-        self._settled(trial, end)
+        self.settled(trial, end)
         self._changed("end", trial)
 
-    def _settled(self, trial: DrivenTrial, end: Event) -> None:
+    def settled(self, trial: DrivenTrial, end: Event) -> None:
         self.settle(trial, end)
         if not trial.confirms:
-            self._proposer.ended(trial)
+            self.proposer.ended(trial)
 
     # -- beginning and end
 
@@ -272,62 +251,16 @@ class Driver(Ledger):
 
         Raises RunError where the journal holds what this study would not propose.
         """
-        lasting = {e["trial_id"]: n for n, e in enumerate(events) if e["type"] in ("start", "end")}
-        began = at = None
-        stopped: dict[str, int] = {}
-        for number, event in enumerate(events):
-            if event["type"] in ("sweep", "resume"):
-                self.seconds_before += at - began if began is not None else 0.0
-                began = event["time"]
-            at = event["time"]
-            trial = self.trials.get(event.get("trial_id"))
-            if trial is None and event.get("trial_id") and event["type"] != "proposal":
-                raise RunError(f"{event['type']} of trial {event['trial_id']}, never proposed: restore the journal")
-            if event["type"] == "proposal":
-                self._known(event)
-            elif event["type"] == "confirm":
-                self.seconds_before += at - began if began is not None else 0.0
-                began = None
-            elif event["type"] == "epoch" and event["epoch"] > trial.epoch:
-                self.learn(trial, event)
-                self.spend(trial, trial.device_seconds + event["seconds"] * self._share)
-                milestone = self._ask_scheduler(trial)
-                if milestone is not None:
-                    stopped[event["trial_id"]] = milestone
-            elif event["type"] == "decision":
-                stopped[event["trial_id"]] = event["milestone"]
-            elif event["type"] == "end" and event["state"] == "failed" and _again(event):
-                if not trial.confirms:
-                    trial.state = "failed"
-                    self._proposer.ended(trial)
-                    trial.state = "proposed"
-            elif event["type"] == "end" and lasting[event["trial_id"]] == number:
-                self._settled(trial, event)
-        self.seconds_before += at - began if began is not None else 0.0
+        past = recall(self, events)
+        self.seconds_before += past.seconds
         self.failures_in_a_row = 0
-        # A crash between an epoch and what follows from it: the decision is a function of the journal, `next` makes it.
-        self._decided = {trial_id: m for trial_id, m in stopped.items() if self.trials[trial_id].open}
-        self._written = {e["trial_id"] for e in events if e["type"] == "decision"}
-        for trial in self.trials.values():
-            if trial.open:
-                trial.state = "cut" if trial.confirms else "proposed"
-        waiting = [t for t in self.trials.values() if t.open and t.trial_id not in self._decided]
-        self._unfinished = deque(trial.proposal for trial in waiting)
+        self._decided, self._written = past.decided, past.written
+        self._unfinished = deque(past.unfinished)
 
     def _make_up_for_crash(self) -> None:
         while self._decided:
             trial_id, milestone = self._decided.popitem()
             self._stop(self.trials[trial_id], milestone, decided=trial_id in self._written)
-
-    def _known(self, event: Event) -> None:
-        from astmoa.config import TrialConfig
-
-        if event.get("phase") == "confirm":
-            config = TrialConfig.from_dict(event["config"])
-            proposal = Proposal(event["label"], config, event.get("paper") or {}, "confirm")
-        else:
-            proposal = self._proposer.restore(event)
-        self.propose(proposal, event["params"])
 
     def close(self, interrupted: bool = False) -> str:
         """Write the end of this run and return its reason. Raises what made the sweep give up."""
@@ -355,17 +288,3 @@ class Driver(Ledger):
     def _give_up(self, error: AstmoaError) -> None:
         self.failure = self.failure or error
         self.finished = True
-
-
-def _again(end: Event) -> bool:
-    """Failed for a reason that may be gone now: not a loss that became infinite."""
-    return end["state"] == "failed" and end.get("retry", True)
-
-
-def check_failures(driver: Driver) -> None:
-    """Raises RunError with the first error where too many trials failed one after another."""
-    if driver.gave_up:
-        number = driver.budget.max_failures
-        raise RunError(
-            f"stopped after {number} failed trials in a row (--max-failures); the first error: {driver.first_error}"
-        )

@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from astmoa import frontier
 from astmoa.sweep.proposals import Proposal
 
 Event = dict[str, Any]
+
+
+class Sink(Protocol):
+    """A journal, or a list that stands for one."""
+
+    def append(self, type: str, **fields: Any) -> Any: ...
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Ledger:
     """share: GPUs, or CPUs where there is no GPU, that one trial holds."""
 
     def __init__(self, share: float = 1.0):
-        self._share = share
+        self.share = share
         self.trials: dict[str, DrivenTrial] = {}
         self.num_searched = 0
         """Trials proposed, without replicates that confirm."""
@@ -86,8 +92,8 @@ class Ledger:
         trial.curve.append(max([*trial.curve[-1:], record["val_accuracy"]]))
         trial.step_seconds = min(trial.step_seconds, record.get("step_seconds", math.inf))
         validating = record.get("val_seconds", 0.0)
-        trial.training += self._share * (record["seconds"] - validating)
-        trial.evaluation += self._share * validating
+        trial.training += self.share * (record["seconds"] - validating)
+        trial.evaluation += self.share * validating
 
     def spend(self, trial: DrivenTrial, device_seconds: float) -> None:
         """All that the trial has held its device so far."""
@@ -100,7 +106,7 @@ class Ledger:
         """A trial's end."""
         trial.state, trial.final = end["state"], end.get("val_accuracy")
         self.spend(trial, end.get("device_seconds") or trial.device_seconds)
-        trial.evaluation += self._share * end.get("test_seconds", 0.0)
+        trial.evaluation += self.share * end.get("test_seconds", 0.0)
         if trial.state == "failed":
             # Of trials that ran side by side one failure counts: a lost machine takes them all along.
             self.failures_in_a_row += trial.failures_before == self.failures_in_a_row

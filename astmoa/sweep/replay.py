@@ -17,12 +17,12 @@ from astmoa import frontier
 from astmoa.errors import ConfigError, RunError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.curves import Curve, Curves
-from astmoa.sweep.driver import Driver, Proposer
+from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import make_scheduler
 from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.sampler import OptunaSampler
-from astmoa.sweep.search import Search
+from astmoa.sweep.search import Proposer, Search
 
 
 @dataclass

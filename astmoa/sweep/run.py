@@ -21,13 +21,13 @@ from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
 from astmoa.petl.params import count_params
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
-from astmoa.sweep.budget import Budget
+from astmoa.sweep.budget import Budget, check_failures
 from astmoa.sweep.cluster import Resources, plan_resources, start_ray
 from astmoa.sweep.display import Display
-from astmoa.sweep.driver import Driver, Proposer, check_failures
+from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import Halving
 from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.search import FixedProposals, difference
+from astmoa.sweep.search import FixedProposals, Proposer, difference
 from astmoa.sweep.space import Space, space_difference
 from astmoa.sweep.worker import TrialWorker, WorkerSetup
 from astmoa.training.inputs import Inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from astmoa.config import TrialConfig, complete
 from astmoa.errors import RunError
@@ -15,6 +15,23 @@ from astmoa.sweep.space import Space
 
 if TYPE_CHECKING:
     from astmoa.sweep.sampler import OptunaSampler
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Where trials come from."""
+
+    exhausted: str
+    """Why a sweep ends when there is no next proposal."""
+
+    def next(self) -> Proposal | None:
+        """A trial never proposed before; None when there is none left."""
+
+    def restore(self, event: Event) -> Proposal:
+        """Take note of a proposal that is in the journal already. Raises RunError if it is not one of this study."""
+
+    def ended(self, trial: DrivenTrial) -> None:
+        """A trial completed, was stopped or failed."""
 
 
 class FixedProposals:

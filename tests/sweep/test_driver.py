@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from astmoa import frontier
 from astmoa.errors import ConfigError, RunError
-from astmoa.sweep.budget import Budget
-from astmoa.sweep.driver import Driver, check_failures
+from astmoa.sweep.budget import Budget, check_failures
+from astmoa.sweep.driver import Driver
 from astmoa.sweep.replay import MemoryJournal, VirtualClock, recorded, replay
 from astmoa.sweep.search import FixedProposals, replicates
 from tests.sweep.synthetic import NUM_VAL_CLIPS, SHAPE, SPACE, count, curves, driver, run, search
