@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -16,7 +18,7 @@ class Replay:
     curves: Positional[Path]
     """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
     sampler: str = "tpe"
-    """tpe, nsga2, gp, random."""
+    """tpe, ehvi, nsga2, gp, random."""
     scheduler: str = "pareto_asha"
     """pareto_asha, asha, pareto_hyperband, hyperband, none."""
     tell_stopped: str = "predicted"
@@ -25,7 +27,11 @@ class Replay:
     """Default: a quarter of the epochs."""
     reduction_factor: int = 3
     margin: float | None = None
+    spread: Literal["epsilon_net", "crowding"] = "epsilon_net"
+    """What decides inside a front."""
     max_params: int | None = None
+    step_time: bool = False
+    """A third objective: the recorded time of one training step."""
     max_trials: int = 200
     workers: int = 4
     """Trials side by side."""
@@ -38,8 +44,7 @@ class Replay:
         from astmoa.sweep.replay import Policy, shares
 
         curves = Curves.load(self.curves)
-        keys = ("sampler", "scheduler", "tell_stopped", "grace_period", "reduction_factor", "margin", "max_params")
-        policy = Policy(**{key: getattr(self, key) for key in keys})
+        policy = Policy(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Policy)})
         driver = policy.replay(curves, self.seed, self.workers, self.max_trials)
         states = {state: len(driver.searched(state)) for state in ("completed", "stopped")}
         epochs, every = sum(trial.epoch for trial in driver.trials.values()), len(curves.scores()) * curves.max_epochs
@@ -53,6 +58,5 @@ class Replay:
             print(f"{trial.size:>12,}  {100 * trial.final:5.1f} %  {trial.proposal.label}")
         print(f"{driver.reason}: {states['completed']} completed, {states['stopped']} stopped")
         print(f"{epochs:,} epochs, {100 * epochs / every:.1f} % of the grid's; {driver.elapsed / 3600:.2f} hours")
-        print(
-            f"{100 * share:.1f} % of the grid's hypervolume (from its largest size and lowest accuracy, over all seeds)"
-        )
+        where = "from its largest size and its smallest one's accuracy, over all seeds"
+        print(f"{100 * share:.1f} % of the grid's hypervolume ({where})")

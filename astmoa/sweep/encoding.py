@@ -14,7 +14,8 @@ from astmoa.sweep.space import ORDERED, Candidate, Space
 SAMPLERS = {
     "nsga2": "NSGA-II: crosses and mutates the best of the last generation, by non-dominated front and crowding",
     "tpe": "multi-objective tree-structured Parzen estimator: where good trials are dense and others are not",
-    "gp": "Gaussian process: expected improvement of the hypervolume; seconds per proposal",
+    "gp": "Optuna's Gaussian processes of both objectives: expected growth of the hypervolume; seconds per proposal",
+    "ehvi": "a Gaussian process of accuracy alone, sizes being known: expected growth of the hypervolume",
     "random": "a method at random, then one of its candidates: the baseline",
 }
 
@@ -44,13 +45,13 @@ class Encoding:
                     self._parameters[parameter] = (key, choices)
                     self._of[name][key] = parameter
 
-        self._distributions = {
+        self.distributions = {
             parameter: IntDistribution(0, len(choices) - 1) if key in ORDERED else CategoricalDistribution(choices)
             for parameter, (key, choices) in sorted(self._parameters.items())
         }
 
     def sampler(self, name: str, seed: int, population_size: int) -> BaseSampler:
-        """A fresh one that models from the first result on. population_size: NSGA-II's."""
+        """A fresh one of Optuna's that models from the first result on. population_size: NSGA-II's."""
         if name == "random":
             return RandomSampler(seed)
         if name == "nsga2":
@@ -61,12 +62,16 @@ class Encoding:
             sampler = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
         # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
         # their number, and here it is always all.
-        sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)
+        sampler.infer_relative_search_space = lambda study, trial: dict(self.distributions)
         return sampler
 
     def draw(self, trial: Trial) -> Candidate:
         """Have a trial suggest all parameters, and read a candidate off them."""
-        drawn = {parameter: self._suggest(trial, parameter) for parameter in self._parameters}
+        return self.decode({parameter: self._suggest(trial, parameter) for parameter in self._parameters})
+
+    def decode(self, values: Mapping[str, Any]) -> Candidate:
+        """Read a candidate off a trial's parameters: the inverse of `encode`."""
+        drawn = {parameter: self._choice(parameter, values[parameter]) for parameter in self._parameters}
         name = drawn.get("name", next(iter(self._branches)))
         own = self._of[name]
         branch = self._branches[name].items()
@@ -84,5 +89,9 @@ class Encoding:
     def _suggest(self, trial: Trial, parameter: str) -> Any:
         key, choices = self._parameters[parameter]
         if key in ORDERED:
-            return choices[trial.suggest_int(parameter, 0, len(choices) - 1)]
+            return trial.suggest_int(parameter, 0, len(choices) - 1)
         return trial.suggest_categorical(parameter, choices)
+
+    def _choice(self, parameter: str, value: Any) -> Any:
+        key, choices = self._parameters[parameter]
+        return choices[value] if key in ORDERED else value

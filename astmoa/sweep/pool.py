@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,17 +29,18 @@ class Pool:
         self._ordered = np.array([key in ORDERED for key in self._levels])
         self._codes = np.array([self.code(candidate) for candidate in self.candidates])
         self._rows = {tuple(code): row for row, code in enumerate(self._codes.tolist())}
-        self._left = np.ones(len(self.candidates), dtype=bool)
+        self.left = np.ones(len(self.candidates), dtype=bool)
+        """[candidates] Which ones are left."""
 
     def __len__(self) -> int:
         """Candidates left."""
-        return int(self._left.sum())
+        return int(self.left.sum())
 
     def has(self, row: int) -> bool:
-        return bool(self._left[row])
+        return bool(self.left[row])
 
     def take(self, row: int) -> None:
-        self._left[row] = False
+        self.left[row] = False
 
     def code(self, candidate: Mapping[str, Any]) -> tuple[int, ...]:
         """Every dial's choice as a number, the method first; -1 for a dial that the method does not have.
@@ -62,13 +64,25 @@ class Pool:
 
     def at_random(self, rng: np.random.Generator) -> int:
         """A method that has candidates left, then one of them: methods with few dials are not lost in the crowd."""
-        left = np.flatnonzero(self._left)
+        left = np.flatnonzero(self.left)
         methods = self._codes[left, 0]
         return int(rng.choice(left[methods == rng.choice(np.unique(methods))]))
 
+    @functools.cache  # noqa: B019 (a pool lives as long as its search)
+    def features(self) -> np.ndarray:
+        """[candidates, columns] for a model: steps along ordered choices from 0 to 1 (0 where a method has no such
+        dial), and for names a column per choice, at a distance of 0.7 from each other."""
+        columns = []
+        for codes, ordered in zip(self._codes.T, self._ordered, strict=True):
+            if ordered:
+                columns.append(np.maximum(codes, 0) / max(1, codes.max()))
+            else:
+                columns += [0.5 * (codes == choice) for choice in np.unique(codes)]
+        return np.column_stack(columns)
+
     def nearest(self, candidate: Mapping[str, Any], rng: np.random.Generator) -> int:
         """Of those left: fewest dials changed, then fewest steps along ordered choices, then at random."""
-        left = np.flatnonzero(self._left)
+        left = np.flatnonzero(self.left)
         codes, target = self._codes[left], np.array(self.code(candidate))
         changed = (codes != target).sum(1)
         both = (codes >= 0) & (target >= 0) & self._ordered

@@ -18,7 +18,7 @@ from astmoa.errors import ConfigError, RunError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.curves import Curve, Curves
 from astmoa.sweep.driver import Driver
-from astmoa.sweep.halving import make_scheduler
+from astmoa.sweep.halving import DEFAULT_MARGIN, Spread, make_scheduler
 from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.sampler import OptunaSampler
@@ -105,7 +105,10 @@ class Policy:
     grace_period: int | None = None
     reduction_factor: int = 3
     margin: float | None = None
+    spread: Spread = "epsilon_net"
     max_params: int | None = None
+    step_time: bool = False
+    """A third objective: the recorded time of one training step."""
 
     def replay(
         self,
@@ -121,9 +124,10 @@ class Policy:
 
         watch: told what the driver's display is told. proposer: another one than this policy's sampler.
         """
-        margin = {} if self.margin is None else {"margin": self.margin}
+        objectives = ("params", "accuracy", "step_time") if self.step_time else ("params", "accuracy")
+        margin = DEFAULT_MARGIN if self.margin is None else self.margin
         scheduler = make_scheduler(
-            self.scheduler, curves.max_epochs, self.grace_period, self.reduction_factor, **margin
+            self.scheduler, curves.max_epochs, self.grace_period, self.reduction_factor, margin, self.spread
         )
         if proposer is None:
             sampler = OptunaSampler(
@@ -132,6 +136,7 @@ class Policy:
                 self.sampler,
                 seed,
                 max_params=self.max_params,
+                objectives=objectives,
                 tell_stopped=self.tell_stopped,
             )
             template = dataclasses.replace(curves.template, seed=curves.seeds[seed % len(curves.seeds)])
@@ -143,6 +148,7 @@ class Policy:
             lambda proposal: lookup(proposal).params,
             scheduler=scheduler,
             budget=Budget(max_trials=max_trials),
+            objectives=objectives,
             num_val_clips=curves.num_val_clips,
             clock=clock,
         )
@@ -155,13 +161,16 @@ class Policy:
 class GridMeasure:
     """Shares of a recorded grid's hypervolume, accuracies averaged over the recorded seeds.
 
-    Measured from the grid's largest size and lowest accuracy: from 0 and 100 M parameters, as hypervolumes of sweeps
-    are, the linear probe alone has nearly all of it.
+    Measured from the grid's largest size and from the best accuracy of its smallest: what more parameters than the
+    linear probe's are worth. From 0 and 100 M parameters, as hypervolumes of sweeps are, the linear probe alone has
+    nearly all of it.
     """
 
     def __init__(self, curves: Curves):
         every = curves.scores()
-        self._reference = math.log10(max(size for size, _ in every)), min(accuracy for _, accuracy in every)
+        smallest = min(size for size, _ in every)
+        least = max(accuracy for size, accuracy in every if size == smallest)
+        self._reference = math.log10(max(size for size, _ in every)), least
         self._whole = frontier.hypervolume(frontier.log_params(every), self._reference)
         named = zip(curves.candidates, every, strict=True)
         self._scores = {curves.config(c, curves.seeds[0]).point(): score for c, score in named}

@@ -10,6 +10,7 @@ ask's number and the draw's, so nothing lives outside of the history.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 from threadpoolctl import threadpool_limits
 
@@ -35,7 +37,7 @@ TELL_STOPPED = {
 }
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
 # Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
-MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
+MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2, "ehvi": 1}
 NUM_STARTUP = 16
 
 
@@ -82,6 +84,8 @@ class OptunaSampler:
         self._name, self._seed, self._how, self._num_startup = name, seed, tell_stopped, num_startup
         self._pool = Pool(space, shape, max_params)
         self._encoding = Encoding(space)
+        if name == "ehvi" and len(objectives) > 2:
+            raise ConfigError("sampler 'ehvi' knows params and accuracy alone: take tpe, nsga2 or gp with step_time")
         self._infeasible: set[tuple[int, ...]] = set()
         self._proposed: list[Mapping[str, Any]] = []
         self._running: dict[int, Trial] = {}
@@ -175,13 +179,24 @@ class OptunaSampler:
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
+        self._study.sampler = self._optuna_sampler(seed)
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
-        with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():
+        with threadpool_limits(1) if self._name in ("gp", "ehvi") else contextlib.nullcontext():
             drawn = self._encoding.draw(trial)
         self._study.tell(trial, state=TrialState.FAIL)
         return drawn
+
+    def _optuna_sampler(self, seed: int) -> BaseSampler:
+        if self._name != "ehvi":
+            return self._encoding.sampler(self._name, seed, self._num_startup)
+        from astmoa.sweep.ehvi import EhviSampler  # scikit-learn takes a second to import
+
+        return EhviSampler(self._pool, self._encoding, self._sizes, seed)
+
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        return [self._space.size(candidate, self._shape) for candidate in self._pool.candidates]
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *key])
