@@ -54,7 +54,7 @@ class SearchOptions(StudyOptions):
     margin: float | None = None
     """Standard errors of the difference by which a trial must lead another to dominate it. Default: the scheduler's."""
     tell_stopped: str = "predicted"
-    """What the sampler hears of a stopped trial. predicted: its accuracy plus what others gained from there on.
+    """What the sampler hears of a stopped trial. predicted: its accuracy plus what similar ones gained from there.
     failed, pruned, infeasible: no accuracy. truncated: its accuracy as if it were final (for comparison)."""
     step_time: bool = False
     """A third objective: the measured time of one training step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,6 +16,9 @@ from astmoa.sweep.space import Space
 
 if TYPE_CHECKING:
     from astmoa.sweep.sampler import OptunaSampler
+
+
+NEAREST = 5
 
 
 @runtime_checkable
@@ -62,8 +66,7 @@ class FixedProposals:
 class Search:
     """A sampler's candidates as proposals, and what came of them told to the sampler.
 
-    A stopped trial's accuracy is truncated. Beside it the sampler gets a prediction: what the trial had when it was
-    stopped, and what completed trials gained on average from the same epoch to their end.
+    A stopped trial's accuracy is truncated. Beside it the sampler gets a prediction, see `predicted_end`.
     """
 
     exhausted = "every candidate of the space was proposed"
@@ -104,20 +107,32 @@ class Search:
             self._finished_curves.append(trial.curve)
             self._sampler.tell_completed(number, _values(trial, trial.final))
         elif trial.state == "stopped":
-            predicted = min(1.0, trial.curve[-1] + self._gain(trial.epoch))
+            predicted = predicted_end(trial.curve, self._finished_curves)
             fraction = trial.epoch / trial.max_epochs
             truncated = _values(trial, trial.curve[-1])
             self._sampler.tell_stopped(number, truncated, _values(trial, predicted), fraction)
         else:
             self._sampler.tell_failed(number)
 
-    def _gain(self, epoch: int) -> float:
-        gains = [curve[-1] - curve[epoch - 1] for curve in self._finished_curves if len(curve) >= epoch]
-        return sum(gains) / len(gains) if gains else 0.0
-
     def _proposal(self, ask: Event) -> Proposal:
         proposal = proposal_of(ask["candidate"], self._space, self._shape, self._template)
         return dataclasses.replace(proposal, ask=ask)
+
+
+def predicted_end(curve: Sequence[float], completed: Sequence[Sequence[float]]) -> float:
+    """What a curve's last value would have been, had it not been cut off: what it has, and what the completed curves
+    that were nearest to it so far (NEAREST of them, by Euclidean distance) gained on average from there to their end.
+
+    The mean gain of all is worse than no curve at all (benchmarks/search_quality.py): what starts low rises most.
+    """
+
+    def distance(other: Sequence[float]) -> float:
+        return sum((theirs - ours) ** 2 for theirs, ours in zip(other, curve, strict=False))
+
+    long_enough = [other for other in completed if len(other) >= len(curve)]
+    near = heapq.nsmallest(NEAREST, long_enough, key=distance)
+    gain = sum(other[-1] - other[len(curve) - 1] for other in near) / len(near) if near else 0.0
+    return min(1.0, curve[-1] + gain)
 
 
 def proposal_of(candidate: Mapping[str, Any], space: Space, shape: BackboneShape, template: TrialConfig) -> Proposal:
