@@ -5,10 +5,11 @@
 
 The grid (benchmarks/record_grid.py) holds every candidate of a space, trained to its end. A search sees one training
 seed of it; what it found is measured by the accuracy averaged over all seeds, as the share of the whole grid's
-hypervolume, from the grid's largest size and lowest accuracy. (From accuracy 0 and 100 M parameters, as the hypervolume
-of a sweep is, the linear probe alone would have nearly all of it.) Lost front points are those of the grid's front that
-a search began to train and stopped. Four workers at once, epochs counted as they are spent, stopped trials included.
-Intervals are over search seeds: what another data set would say they do not hold.
+hypervolume, from the grid's largest size and its smallest one's accuracy: what parameters are worth. (From accuracy 0
+and 100 M parameters, as the hypervolume of a sweep is, the linear probe alone would have nearly all of it.) Lost front
+points are those of the grid's front that a search began to train and stopped. Four workers at once, epochs counted as
+they are spent, stopped trials included. Intervals are over search seeds: what another data set would say they do not
+hold.
 
 Beside our own there is what one would put together from Ray's parts: OptunaSearch, told of stopped trials as it is by
 Ray, with ASHA on accuracy. Where it proposes what it has proposed before it is told the same result again, at no cost.
@@ -41,26 +42,30 @@ from astmoa.sweep.encoding import Encoding
 from astmoa.sweep.ledger import DrivenTrial, Event
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.replay import GridMeasure, Policy, shares
-from astmoa.sweep.search import proposal_of
+from astmoa.sweep.search import predicted_end, proposal_of
 
 HERE = Path(__file__).parent
 TELLS = ("predicted", "failed", "pruned", "infeasible", "truncated")
 WAYS: dict[str, Policy] = {
-    **{sampler: Policy(sampler, "none") for sampler in ("random", "nsga2", "tpe")},
-    **{f"{s} + pareto_asha, {tell}": Policy(s, tell_stopped=tell) for s in ("tpe", "nsga2") for tell in TELLS},
+    **{sampler: Policy(sampler, "none") for sampler in ("random", "nsga2", "tpe", "ehvi", "gp")},
+    **{f"{s} + pareto_asha, {tell}": Policy(s, tell_stopped=tell) for s in ("tpe", "nsga2", "ehvi") for tell in TELLS},
+    "gp + pareto_asha, predicted": Policy("gp"),
     "random + pareto_asha": Policy("random"),
     "random + asha": Policy("random", "asha"),
-    "tpe + asha, predicted": Policy("tpe", "asha"),
-    "tpe + pareto_hyperband, predicted": Policy("tpe", "pareto_hyperband"),
-    "tpe + hyperband, predicted": Policy("tpe", "hyperband"),
-    **{f"tpe + pareto_asha, predicted, margin {m:g}": Policy("tpe", margin=m) for m in (0.0, 0.5, 2.0)},
-    **{f"tpe + pareto_asha, predicted, grace {g}": Policy("tpe", grace_period=g) for g in (1, 6)},
-    "tpe + pareto_asha, predicted, factor 2": Policy("tpe", reduction_factor=2),
-    "gp + pareto_asha, predicted": Policy("gp"),
+    **{
+        f"{s} + {scheduler}, predicted": Policy(s, scheduler)
+        for s in ("tpe", "ehvi")
+        for scheduler in ("asha", "pareto_hyperband", "hyperband")
+    },
+    **{f"ehvi + pareto_asha, predicted, margin {m:g}": Policy("ehvi", margin=m) for m in (0.0, 0.5, 2.0)},
+    **{f"ehvi + pareto_asha, predicted, grace {g}": Policy("ehvi", grace_period=g) for g in (1, 2, 6)},
+    "ehvi + pareto_asha, predicted, factor 2": Policy("ehvi", reduction_factor=2),
+    "ehvi + pareto_asha, predicted, crowding": Policy("ehvi", spread="crowding"),
     "Ray: OptunaSearch on accuracy + ASHA": Policy("ray", "asha"),
     "Ray: OptunaSearch on both + ASHA": Policy("ray2", "asha"),
 }
 SHARES = (0.9, 0.95, 0.99)
+SPENT = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,10 @@ class Options:
     out: Path = HERE / "results" / "search_quality.jsonl"
     """A line per way and seed; what is there is not run again."""
     seeds: int = 20
-    gp_seeds: int = 5
-    """Seeds for the Gaussian process, which takes a second or more per proposal."""
+    gp_seeds: int = 3
+    """Seeds for Optuna's Gaussian process, which takes a second or more per proposal."""
+    gp_until: float = 0.21
+    """And `until` for it."""
     only: str = ""
     """Run only the ways that have this in their name."""
     workers: int = 4
@@ -156,7 +163,8 @@ def one_replay(way: str, seed: int, options: Options) -> dict[str, Any]:
     policy, trace, start = WAYS[way], Trace(curves), time.perf_counter()
     ray = policy.sampler.startswith("ray")
     proposer = RayProposer(curves, seed, both=policy.sampler == "ray2") if ray else None
-    most = options.until * trace.grid_epochs
+    until = options.gp_until if policy.sampler == "gp" else options.until
+    most = until * trace.grid_epochs
     driver = policy.replay(
         curves, seed, options.workers, watch=trace, stop=lambda driver: trace.epochs >= most, proposer=proposer
     )
@@ -168,7 +176,8 @@ def one_replay(way: str, seed: int, options: Options) -> dict[str, Any]:
         "seed": seed,
         "grid_epochs": trace.grid_epochs,
         "epochs_to": at,
-        "share_at": {f"{f:g}": _share_at(trace.rows, f * trace.grid_epochs) for f in (0.05, 0.1, 0.2, 0.3, 0.4, 0.5)},
+        "until": until,
+        "share_at": {f"{f:g}": _share_at(trace.rows, f * trace.grid_epochs) for f in SPENT if f <= until},
         "front": len(trace.front),
         "begun": trace.begun,
         "lost": trace.lost,
@@ -204,6 +213,7 @@ def main(options: Options) -> None:
             print(f"\r{number}/{len(todo)} replays, about {left:.0f} s left", end="", flush=True)
     print()
     show([row for (way, _), row in done.items() if options.only in way])
+    show_predictions(Curves.load(options.curves))
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -211,11 +221,11 @@ def show(rows: list[dict[str, Any]]) -> None:
     the median share of the grid's epochs until so much of its hypervolume was found; > where it never was."""
     ways = {way: [row for row in rows if row["way"] == way] for way in dict.fromkeys(row["way"] for row in rows)}
     order = sorted(ways, key=lambda way: -np.mean([row["share_at"]["0.2"] for row in ways[way]]))
-    most = 100 * max(float(key) for key in rows[0]["share_at"])
     cells = []
     for way in order:
         own = ways[way]
-        at = [_mean([row["share_at"][f] for row in own], 100) for f in ("0.1", "0.2", "0.4")]
+        most = 100 * own[0]["until"]
+        at = [_mean([row["share_at"][f] for row in own if f in row["share_at"]], 100) for f in ("0.1", "0.2", "0.4")]
         to = []
         for share in SHARES:
             reached = [row["epochs_to"][str(share)] for row in own]
@@ -233,8 +243,33 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"front of the grid: {rows[0]['front']} points, {rows[0]['grid_epochs']:,} epochs; machine: {machine()}")
 
 
+def show_predictions(curves: Curves, draws: int = 200, num_completed: int = 20) -> None:
+    """How wrong predictions of a stopped trial's last accuracy are, in points: root mean squares over random trials,
+    after as many others have completed. Beside ours the mean gain of those, and their mean last accuracy."""
+    every = [[list(np.maximum.accumulate(curves.trials[curves.config(c, seed).hash()].val_accuracy)) for c in
+              curves.candidates] for seed in curves.seeds]  # fmt: skip
+    rng, cells = np.random.default_rng(0), []
+    for epoch in range(1, curves.max_epochs, 2):
+        errors = []
+        for draw in range(draws):
+            own = every[draw % len(every)]
+            order = [own[i] for i in rng.permutation(len(own))[: num_completed + 1]]
+            curve, completed = order[0], order[1:]
+            gain = float(np.mean([other[-1] - other[epoch - 1] for other in completed]))
+            guesses = (
+                predicted_end(curve[:epoch], completed),
+                curve[epoch - 1] + gain,
+                np.mean([c[-1] for c in completed]),
+            )
+            errors.append([guess - curve[-1] for guess in guesses])
+        cells.append([str(epoch), *(f"{100 * e:.2f}" for e in np.sqrt(np.mean(np.square(errors), axis=0)))])
+    table(["stopped after epoch", "nearest curves (ours)", "mean gain", "mean last accuracy"], cells)
+
+
 def _mean(values: list[float], scale: float) -> str:
     """Mean ± half of its 95 % interval."""
+    if not values:
+        return ""
     mean = scale * float(np.mean(values))
     if len(values) < 2:
         return f"{mean:.1f}"

@@ -20,14 +20,17 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
+from threadpoolctl import ThreadpoolController
 
 from astmoa import frontier
 from astmoa.sweep.encoding import Encoding
 from astmoa.sweep.pool import Pool
 
+_REFIT_EVERY = 8
 _MOST_FITTED = 200
-"""Results that the kernel is fitted to: its price grows with their cube. All of them are conditioned on."""
+"""Results that the kernel is fitted to, and how many more there are before it is fitted anew: a fit is nearly all of an
+ask's price, which grows with the cube of the results. The model itself is always made of all of them."""
 _MARGIN = 0.05
 """Decades beyond the largest candidate from which areas are measured, so that it can gain something too."""
 
@@ -35,10 +38,12 @@ _MARGIN = 0.05
 class EhviSampler(BaseSampler):
     """pool: the candidates left. sizes: [candidates of the pool] trainable parameters without the head."""
 
-    def __init__(self, pool: Pool, encoding: Encoding, sizes: Sequence[int], seed: int = 0):
-        self._pool, self._encoding, self._seed = pool, encoding, seed
+    def __init__(self, pool: Pool, encoding: Encoding, sizes: Sequence[int]):
+        self._pool, self._encoding = pool, encoding
         self._sizes = np.asarray(sizes, dtype=np.float64)
-        self._others = RandomSampler(seed)
+        self._others = RandomSampler(0)
+        self._threads = ThreadpoolController()
+        self._kernel_of: tuple[bytes, Kernel] | None = None  # the last fit, and what it was made of
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._encoding.distributions)
@@ -53,7 +58,8 @@ class EhviSampler(BaseSampler):
         totals, accuracy = np.array([t.values for t in told]).T[:2]
         head = np.median(10**totals - self._sizes[rows])  # the classifier, the same for all: told sizes have it
         sizes = np.log10(np.maximum(self._sizes + head, 1))  # a linear probe has 0 without its head
-        row = self._best(sizes, rows, accuracy, np.array(waiting, dtype=np.int64))
+        with self._threads.limit(limits=1):  # many threads for small matrices wait for each other
+            row = self._best(sizes, rows, accuracy, np.array(waiting, dtype=np.int64))
         return self._encoding.encode(self._pool.candidates[row])
 
     def sample_independent(
@@ -64,19 +70,38 @@ class EhviSampler(BaseSampler):
     def _best(self, sizes: np.ndarray, rows: np.ndarray, accuracy: np.ndarray, waiting: np.ndarray) -> int:
         """The row of the pool to try next. Running trials count as results, with the accuracy that is expected."""
         inputs = np.column_stack([self._pool.features(), _unit(sizes)])
-        model, noise = _fitted(inputs[rows], accuracy, self._seed)
+        kernel = self._kernel(inputs[rows], accuracy)
+        model = _conditioned(kernel, inputs[rows], accuracy)
         seen = np.concatenate([rows, waiting])
         if len(waiting):
-            believed = np.concatenate([accuracy, model.predict(inputs[waiting])])
-            model = GaussianProcessRegressor(model.kernel_, optimizer=None, normalize_y=True)
-            model.fit(inputs[seen], believed)
+            accuracy = np.concatenate([accuracy, model.predict(inputs[waiting])])
+            model = _conditioned(kernel, inputs[seen], accuracy)
         mean, spread = model.predict(inputs, return_std=True)
         # Of the accuracy itself, without the noise of one run: what is seen stands at its mean, lucky or not.
+        noise = kernel.k2.noise_level * (np.var(accuracy) or 1.0)
         spread = np.sqrt(np.maximum(spread**2 - noise, 1e-12))
         front = np.column_stack([sizes[seen], mean[seen]])
         gain = expected_gain(sizes, mean, spread, front, (sizes.max() + _MARGIN, mean.min()))
         left = np.flatnonzero(self._pool.left)
         return int(left[np.argmax(gain[left])])
+
+    def _kernel(self, inputs: np.ndarray, accuracy: np.ndarray) -> Kernel:
+        """Fitted to some of the results: a function of them, whatever was asked before."""
+        number = max(_REFIT_EVERY * (len(accuracy) // _REFIT_EVERY), min(len(accuracy), _REFIT_EVERY))
+        some = np.sort(np.random.default_rng(number).permutation(number)[:_MOST_FITTED])
+        made_of = inputs[some].tobytes() + accuracy[some].tobytes()
+        if self._kernel_of is None or self._kernel_of[0] != made_of:
+            start = ConstantKernel(1.0, (0.05, 20)) * Matern(np.ones(inputs.shape[1]), (0.1, 20), nu=2.5)
+            model = GaussianProcessRegressor(start + WhiteKernel(0.3, (0.01, 2)), normalize_y=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a bound that is met is a bound
+                model.fit(inputs[some], accuracy[some])
+            self._kernel_of = made_of, model.kernel_
+        return self._kernel_of[1]
+
+
+def _conditioned(kernel: Kernel, inputs: np.ndarray, accuracy: np.ndarray) -> GaussianProcessRegressor:
+    return GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True).fit(inputs, accuracy)
 
 
 def expected_gain(
@@ -94,21 +119,6 @@ def expected_gain(
         z = (mean - height) / spread
         gain += width * spread * (z * norm.cdf(z) + norm.pdf(z))
     return gain
-
-
-def _fitted(inputs: np.ndarray, accuracy: np.ndarray, seed: int) -> tuple[GaussianProcessRegressor, float]:
-    """A Gaussian process of these results, and the variance of one run's noise that it found."""
-    kernel = ConstantKernel(1.0, (0.05, 20)) * Matern(np.ones(inputs.shape[1]), (0.1, 20), nu=2.5)
-    kernel += WhiteKernel(0.3, (0.01, 2))
-    some = np.sort(np.random.default_rng(seed).permutation(len(accuracy))[:_MOST_FITTED])
-    model = GaussianProcessRegressor(kernel, normalize_y=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound that is met is a bound
-        model.fit(inputs[some], accuracy[some])
-    if len(some) < len(accuracy):
-        model = GaussianProcessRegressor(model.kernel_, optimizer=None, normalize_y=True).fit(inputs, accuracy)
-    scale = float(np.std(accuracy)) or 1.0
-    return model, model.kernel_.k2.noise_level * scale**2
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

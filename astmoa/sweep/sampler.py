@@ -179,24 +179,21 @@ class OptunaSampler:
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        self._study.sampler = self._optuna_sampler(seed)
+        own = self._name == "ehvi"
+        self._study.sampler = self._ehvi if own else self._encoding.sampler(self._name, seed, self._num_startup)
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
-        with threadpool_limits(1) if self._name in ("gp", "ehvi") else contextlib.nullcontext():
+        with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():
             drawn = self._encoding.draw(trial)
         self._study.tell(trial, state=TrialState.FAIL)
         return drawn
 
-    def _optuna_sampler(self, seed: int) -> BaseSampler:
-        if self._name != "ehvi":
-            return self._encoding.sampler(self._name, seed, self._num_startup)
+    @functools.cached_property
+    def _ehvi(self) -> BaseSampler:
         from astmoa.sweep.ehvi import EhviSampler  # scikit-learn takes a second to import
 
-        return EhviSampler(self._pool, self._encoding, self._sizes, seed)
-
-    @functools.cached_property
-    def _sizes(self) -> list[int]:
-        return [self._space.size(candidate, self._shape) for candidate in self._pool.candidates]
+        sizes = [self._space.size(candidate, self._shape) for candidate in self._pool.candidates]
+        return EhviSampler(self._pool, self._encoding, sizes)
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *key])
