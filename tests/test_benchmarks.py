@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 import torch
 from transformers import ASTConfig, ASTModel
 
+from astmoa import frontier
 from astmoa.petl.experts import BottleneckExperts
 from astmoa.petl.moa import DenseMoA
+from tests.sweep.synthetic import curves
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -110,6 +113,51 @@ def test_driver_scale_takes_every_result_in_each_way():
     assert result["tracker_close_seconds"] > 0
     goals = {f"{way}_{key}" for way in ways[1:3] for key in ("results_per_second", "growth")}
     assert set(result["met"]) == {*goals, "tracker_results_per_second_until_mirrored"}
+
+
+@pytest.fixture
+def search_quality(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("search_quality")
+
+
+@pytest.mark.parametrize("way", ["random", "ehvi + pareto_asha, predicted", "Ray: OptunaSearch on both + ASHA"])
+def test_search_quality_measures_what_a_search_found_when(search_quality, tmp_path, way):
+    """Against the recorded grid itself: all of its hypervolume once everything has completed, the front's points each
+    begun once, and as many epochs spent as the trials had."""
+    table = curves(epochs=4, seeds=(0, 1))
+    table.save(tmp_path / "grid.gz")
+    options = search_quality.Options(curves=tmp_path / "grid.gz", until=1.0)
+    row = search_quality.one_replay(way, 1, options)
+    assert row["grid_epochs"] == 4 * len(table.candidates)
+    assert row["front"] == len(frontier.front(table.scores()))
+    assert list(row["share_at"].values()) == sorted(row["share_at"].values())
+    reached = [epochs for epochs in row["epochs_to"].values() if epochs is not None]
+    assert reached == sorted(reached)
+    if way == "random":
+        assert (row["trials"], row["stopped"], row["lost"]) == (len(table.candidates), 0, 0)
+        assert row["begun"] == row["front"]
+        assert len(reached) == 3
+    else:
+        assert 0 < row["stopped"] < row["trials"]
+        assert row["lost"] <= row["begun"] <= row["front"]
+
+
+def test_search_quality_runs_every_way_once_and_goes_on(search_quality, tmp_path, capsys):
+    curves(epochs=4, seeds=(0, 1)).save(tmp_path / "grid.gz")
+    options = search_quality.Options(
+        curves=tmp_path / "grid.gz", out=tmp_path / "rows.jsonl", seeds=2, only="random", processes=1, until=0.5
+    )
+    search_quality.main(options)
+    rows = options.out.read_text().splitlines()
+    ways = [way for way in search_quality.WAYS if "random" in way]
+    assert [(json.loads(row)["way"], json.loads(row)["seed"]) for row in rows] == [
+        (way, seed) for seed in (0, 1) for way in ways
+    ]
+    table = capsys.readouterr().out
+    assert all(way in table for way in ways)
+    search_quality.main(options)
+    assert options.out.read_text().splitlines() == rows, "what is there is not run again"
 
 
 @pytest.mark.parametrize(("num_experts", "bottleneck_dim"), [(1, 1), (14, 1), (3, 5)])

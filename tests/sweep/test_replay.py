@@ -3,6 +3,8 @@
 import gzip
 import itertools
 import json
+import math
+from typing import get_args
 
 import pytest
 
@@ -11,12 +13,13 @@ from astmoa.cli import main
 from astmoa.errors import ConfigError, RunError
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.curves import Curves
+from astmoa.sweep.halving import Spread
 from astmoa.sweep.replay import Policy, VirtualClock, recorded, replay, shares
 from astmoa.sweep.space import Space
 from tests.sweep.synthetic import SHAPE, SPACE, curves, driver, run
 
 TABLE = curves(seeds=(0, 1))
-SAMPLERS = ("random", "nsga2", "tpe")
+SAMPLERS = ("random", "nsga2", "tpe", "ehvi")
 SCHEDULERS = ("none", "asha", "pareto_asha", "hyperband", "pareto_hyperband")
 
 
@@ -172,6 +175,21 @@ def test_every_policy_is_repeatable_and_stays_inside_the_grid(sampler, scheduler
     assert {trial.proposal.config.seed for trial in first.trials.values()} == {1}
     stopped = [trial for trial in first.trials.values() if trial.state == "stopped"]
     assert bool(stopped) == (scheduler != "none")
+
+
+def test_a_third_objective_is_the_recorded_step_time():
+    """Made so that time follows size: what is on the front of two objectives is then on that of three, and no other."""
+    policy = Policy("tpe", "pareto_asha", step_time=True)
+    driven = policy.replay(TABLE, 0, 3, max_trials=30)
+    assert driven.objectives == ("params", "accuracy", "step_time")
+    assert all(math.isfinite(trial.step_seconds) for trial in driven.searched("completed"))
+    assert driven.front()
+
+
+def test_the_spread_decides_inside_of_a_front():
+    policies = {spread: Policy("random", "pareto_asha", "predicted", 1, 2, 0.0, spread) for spread in get_args(Spread)}
+    ends = {spread: policy.replay(TABLE)._journal.events for spread, policy in policies.items()}
+    assert ends["crowding"] != ends["epsilon_net"]
 
 
 def test_seeds_of_a_search_take_turns_on_the_recorded_ones():
