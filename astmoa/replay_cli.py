@@ -32,6 +32,8 @@ class Replay:
     max_params: int | None = None
     step_time: bool = False
     """A third objective: the recorded time of one training step."""
+    num_startup: int = 16
+    """Results drawn at random before a model is asked."""
     max_trials: int = 200
     workers: int = 4
     """Trials side by side."""

@@ -60,6 +60,7 @@ WAYS: dict[str, Policy] = {
     **{f"ehvi + pareto_asha, predicted, margin {m:g}": Policy("ehvi", margin=m) for m in (0.0, 0.5, 2.0)},
     **{f"ehvi + pareto_asha, predicted, grace {g}": Policy("ehvi", grace_period=g) for g in (1, 2, 6)},
     "ehvi + pareto_asha, predicted, factor 2": Policy("ehvi", reduction_factor=2),
+    "ehvi + pareto_asha, predicted, 8 at random": Policy("ehvi", num_startup=8),
     "ehvi + pareto_asha, predicted, crowding": Policy("ehvi", spread="crowding"),
     "Ray: OptunaSearch on accuracy + ASHA": Policy("ray", "asha"),
     "Ray: OptunaSearch on both + ASHA": Policy("ray2", "asha"),

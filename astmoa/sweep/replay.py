@@ -21,7 +21,7 @@ from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import DEFAULT_MARGIN, Spread, make_scheduler
 from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.sampler import OptunaSampler
+from astmoa.sweep.sampler import NUM_STARTUP, OptunaSampler
 from astmoa.sweep.search import Proposer, Search
 
 
@@ -109,6 +109,8 @@ class Policy:
     max_params: int | None = None
     step_time: bool = False
     """A third objective: the recorded time of one training step."""
+    num_startup: int = NUM_STARTUP
+    """Results drawn at random before a model is asked."""
 
     def replay(
         self,
@@ -138,6 +140,7 @@ class Policy:
                 max_params=self.max_params,
                 objectives=objectives,
                 tell_stopped=self.tell_stopped,
+                num_startup=self.num_startup,
             )
             template = dataclasses.replace(curves.template, seed=curves.seeds[seed % len(curves.seeds)])
             proposer = Search(sampler, curves.space, curves.shape, template)
