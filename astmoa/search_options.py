@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class SearchOptions(StudyOptions):
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
     sampler: str = "tpe"
-    """tpe (multi-objective), nsga2, gp (1 to 3 s per proposal), random."""
+    """tpe (multi-objective), ehvi (knows sizes, models accuracy alone), nsga2, gp (1 to 3 s per proposal), random."""
     scheduler: str = "pareto_asha"
     """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
     pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
@@ -62,7 +63,8 @@ class SearchOptions(StudyOptions):
     """Another seed draws other candidates."""
     confirm: str | None = None
     """After the search train front and near-front again: seeds=5 with seeds 1 to 5 in every fold of the data.
-    folds=1 keeps to fold 1; trials=60 runs the 60 replicates that narrow the front's uncertainty most."""
+    folds=1 keeps to fold 1; trials=60 runs at most 60: all points in as many folds as that allows, then the seeds
+    that narrow the front's uncertainty most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,23 +160,32 @@ class Confirmation:
         return cls(numbers["seeds"], folds, numbers.get("trials"))
 
     def of(self, inputs: Inputs) -> Callable[[Driver], Sequence[Proposal]]:
-        """The replicates of a finished search: front and near-front, the most telling first."""
+        """The replicates of a finished search, front and near-front; all points over the same folds, or one would be
+        above another because its folds are easier. First one seed of all, fold by fold, for a front is made of what
+        was confirmed; then further seeds in the order of how much each narrows the front's uncertainty."""
         folds = tuple(inputs.splits) if self.folds is None or not inputs.has_folds else self.folds
 
         def confirm(driver: Driver) -> list[Proposal]:
             from astmoa.sweep.search import replicates
 
             chosen, errors = _front_and_near(driver, inputs)
-            own = replicates(chosen, range(1, self.seeds + 1), folds)
-            # One for all before a second one for any: a front is made of what was confirmed.
-            first = [of_trial[0] for of_trial in own]
-            left = [list(of_trial[1:]) for of_trial in own]
+            if not chosen:
+                return []
+            # Fewer trials than all folds of all points: fewer folds.
+            used = folds if self.trials is None else folds[: max(1, self.trials // len(chosen))]
+            own = replicates(chosen, range(1, self.seeds + 1), used)
+            first = [of_trial[index] for index in range(len(used)) for of_trial in own]
+            seeds = [[of_trial[at : at + len(used)] for at in range(0, len(of_trial), len(used))] for of_trial in own]
             sizes, accuracy = [trial.size for trial in chosen], [trial.final for trial in chosen]
             draws = 2000 if len(chosen) <= 30 else 500
-            order = confidence.replication_order(
-                sizes, accuracy, errors, [1] * len(chosen), self.seeds * len(folds), draws=draws
-            )
-            return [*first, *(left[index].pop(0) for index in order)][: self.trials]
+            done = [1] * len(chosen)
+            order = confidence.replication_order(sizes, accuracy, errors, done, self.seeds, draws=draws)
+            left = [iter(of_trial[1:]) for of_trial in seeds]
+            further = [next(left[index]) for index in order]
+            if self.trials is None:
+                return [*first, *itertools.chain(*further)]
+            room = max(0, self.trials - len(first)) // len(used)  # whole seeds only
+            return [*first[: self.trials], *itertools.chain(*further[:room])]
 
         return confirm
 

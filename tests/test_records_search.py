@@ -289,3 +289,23 @@ def test_until_every_chosen_point_has_a_fresh_replicate_the_front_is_the_searchs
         assert sweep.confirmed is confirmed
         assert sweep.points()[0].val_accuracy.mean == (0.6 if confirmed else 0.7)
     assert sweep.chosen == tuple(points)
+
+
+def test_what_is_found_after_a_confirmation_makes_the_front_the_searchs_again():
+    """An extended search may find a point that dominates all that were confirmed: it is not hidden behind them."""
+    small, large, new = found(1, 1_000, 0.7), found(2, 9_000, 0.8), found(3, 500, 0.95)
+    events = search_events([small, large, *again(small, 0.6), *again(large, 0.75)])
+    points = [event["point"] for event in events if event["type"] == "proposal"][:2]
+    first = next(i for i, event in enumerate(events) if event.get("phase") == "confirm")
+    events.insert(first, {"type": "confirm", "time": events[first - 1]["time"], "points": points, "num_trials": 2})
+    confirmed = sweep_record(events)
+    assert (confirmed.confirmed, confirmed.outdated) == (True, False)
+    extended = [*events, *trial_events(new, events[-1]["time"] + 1)]
+    sweep = sweep_record(extended)
+    assert (sweep.confirmed, sweep.outdated) == (False, True)
+    assert names(sweep, standing(sweep)) == {"1/1": "dominated", "2/1": "dominated", "3/1": "front"}
+    anew = {"type": "confirm", "time": extended[-1]["time"] + 1, "points": [new.config.point()], "num_trials": 1}
+    begun = sweep_record([*extended, anew])
+    assert (begun.confirmed, begun.outdated, begun.num_confirming) == (False, False, 0)
+    done = sweep_record([*extended, anew, *trial_events(again(new, 0.9)[0], anew["time"] + 1)])
+    assert done.confirmed

@@ -16,7 +16,7 @@ from astmoa.records.reading import (
 )
 from astmoa.records.spread import Interval, Spread, clip_interval
 from astmoa.records.standing import Score, Standing, front_probabilities, places, standing, step_time_front
-from astmoa.records.sweep import SweepRecord, is_confirmed, judged, metric_of
+from astmoa.records.sweep import SweepRecord, is_confirmed, judged, metric_of, outdates
 from astmoa.records.trials import STATES, Phase, PointRecord, State, TrialRecord, end_interval
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "judged",
     "load_sweep",
     "metric_of",
+    "outdates",
     "places",
     "standing",
     "step_time_front",

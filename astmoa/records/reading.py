@@ -8,7 +8,7 @@ from typing import Any
 
 from astmoa.errors import RunError
 from astmoa.journal import read_journal
-from astmoa.records.sweep import SweepRecord, metric_of
+from astmoa.records.sweep import SweepRecord, metric_of, outdates
 from astmoa.records.trials import Event, TrialRecord
 
 
@@ -25,10 +25,11 @@ def sweep_record(events: Sequence[Event], where: str = "journal") -> SweepRecord
     trials = tuple(trial_record(of_trial, metric_of(header)) for of_trial in by_trial)
     # An extended sweep goes on after its end: only an end that nothing follows counts.
     last = events[-1]
-    chosen = [event["points"] for event in events if event["type"] == "confirm"]
-    return SweepRecord(
-        header, trials, last if last["type"] == "sweep_end" else None, tuple(chosen[-1] if chosen else ())
-    )
+    confirms = [number for number, event in enumerate(events) if event["type"] == "confirm"]
+    chosen, since = (events[confirms[-1]]["points"], events[confirms[-1] :]) if confirms else ((), ())
+    known = {trial.trial_id: trial for trial in trials}
+    outdated = any(outdates(event, known[event["trial_id"]]) for event in since if "trial_id" in event)
+    return SweepRecord(header, trials, last if last["type"] == "sweep_end" else None, tuple(chosen), outdated)
 
 
 def sweep_header(events: Sequence[Event], where: str) -> Event:

@@ -20,6 +20,8 @@ class SweepRecord:
     end: Event | None
     chosen: tuple[str, ...] = ()
     """Points that the last confirmation set out to confirm."""
+    outdated: bool = False
+    """Has the search found something after its last confirmation was set out? Then that says nothing of the front."""
 
     @property
     def sweep_id(self) -> str:
@@ -50,12 +52,13 @@ class SweepRecord:
     @property
     def confirmed(self) -> bool:
         """See `is_confirmed`."""
-        return is_confirmed(self.trials, self.chosen)
+        return not self.outdated and is_confirmed(self.trials, self.chosen)
 
     @property
     def num_confirming(self) -> int:
         """Chosen points that have a fresh replicate so far."""
-        return len({t.point for t in self.trials if t.phase == "confirm" and t.state == "completed"})
+        fresh = {t.point for t in self.trials if t.phase == "confirm" and t.state == "completed"}
+        return len(fresh.intersection(self.chosen) if self.chosen else fresh)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -100,6 +103,11 @@ class SweepRecord:
     def device_seconds(self) -> dict[str, float]:
         """Where the device's time went; see `records.progress`."""
         return device_seconds(self.trials)
+
+
+def outdates(event: Event, trial: TrialRecord) -> bool:
+    """Does this event of a trial, after a confirmation was set out, make it outdated?"""
+    return event["type"] == "end" and event["state"] == "completed" and trial.phase != "confirm"
 
 
 def is_confirmed(trials: Iterable[TrialRecord], chosen: Iterable[str]) -> bool:

@@ -42,6 +42,7 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
     return {
         **sweep.header["search"],
         "confirmed": sweep.confirmed,
+        "outdated": sweep.outdated,
         "num_chosen": len(sweep.chosen),
         "num_confirming": sweep.num_confirming,
         "num_points": len(rows),

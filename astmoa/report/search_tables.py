@@ -125,7 +125,12 @@ def _lines(facts: Facts) -> list[str]:
     lines.append(f"{search['num_epochs']:,} epochs spent, hypervolume of the front {facts['hypervolume']:.3f}{went}.")
     if search["reason"]:
         lines.append(f"Ended: {search['reason']}.")
-    if search["num_confirming"] and not search["confirmed"]:
+    if search["outdated"]:
+        lines.append(
+            "The search went on after its confirmation, so that the front is the search's again: confirm it anew with "
+            "--resume and --confirm; replicates that are there are not run again."
+        )
+    elif search["num_confirming"] and not search["confirmed"]:
         lines.append(
             f"The confirmation is not finished: {search['num_confirming']} of {search['num_chosen']} chosen points "
             "have fresh replicates. Until all have, the front is the search's; go on with --resume."

@@ -83,10 +83,13 @@ class Driver(Ledger):
     def next(self) -> Proposal | None:
         """The next trial to start. None: nothing now (see `finished`), ask again when a trial has ended."""
         try:
-            return self._next()
+            proposal = self._next()
         except AstmoaError as error:
             self._give_up(error)
             return None
+        if proposal is not None:  # here, for a worker that never comes up starts no trial
+            self.trials[proposal.trial_id].failures_before = self.failures_in_a_row
+        return proposal
 
     def _next(self) -> Proposal | None:
         if self.failure:

@@ -1,4 +1,4 @@
-"""An Optuna sampler that knows what Optuna's own do not: the size of every candidate before it is trained.
+"""A model of what Optuna's samplers do not know: the size of every candidate is given before it is trained.
 
 Only accuracy is uncertain, so only accuracy is modelled: a Gaussian process over the candidates' dials and log10 size.
 Of all candidates left it takes the one whose accuracy is expected to add most to the hypervolume of the front. For one
@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -24,8 +20,6 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, Whi
 from threadpoolctl import ThreadpoolController
 
 from astmoa import frontier
-from astmoa.sweep.encoding import Encoding
-from astmoa.sweep.pool import Pool
 
 _REFIT_EVERY = 8
 _MOST_FITTED = 200
@@ -35,46 +29,34 @@ _MARGIN = 0.05
 """Decades beyond the largest candidate from which areas are measured, so that it can gain something too."""
 
 
-class EhviSampler(BaseSampler):
-    """pool: the candidates left. sizes: [candidates of the pool] trainable parameters without the head."""
+class Ehvi:
+    """sizes: [candidates] trainable parameters without the head. features: [candidates, columns], `Pool.features`."""
 
-    def __init__(self, pool: Pool, encoding: Encoding, sizes: Sequence[int]):
-        self._pool, self._encoding = pool, encoding
-        self._sizes = np.asarray(sizes, dtype=np.float64)
-        self._others = RandomSampler(0)
+    def __init__(self, sizes: Sequence[int], features: np.ndarray):
+        self._sizes, self._features = np.asarray(sizes, dtype=np.float64), features
         self._threads = ThreadpoolController()
         self._kernel_of: tuple[bytes, Kernel] | None = None  # the last fit, and what it was made of
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return dict(self._encoding.distributions)
+    def best(self, rows: Sequence[int], values: ArrayLike, running: Sequence[int], left: np.ndarray) -> int:
+        """The candidate to try next: one of those that are `left` ([candidates] bool).
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        told = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        rows = np.array([self._pool.row(self._encoding.decode(t.params)) for t in told])
-        waiting = [self._pool.row(self._encoding.decode(t.params)) for t in running if t.number != trial.number]
-        totals, accuracy = np.array([t.values for t in told]).T[:2]
-        head = np.median(10**totals - self._sizes[rows])  # the classifier, the same for all: told sizes have it
-        sizes = np.log10(np.maximum(self._sizes + head, 1))  # a linear probe has 0 without its head
+        rows: the candidates with a result, in the order of their ends; values: their (log10 parameters, accuracy).
+        running: those without one yet, which are believed to come to the accuracy that is expected.
+        """
         with self._threads.limit(limits=1):  # many threads for small matrices wait for each other
-            row = self._best(sizes, rows, accuracy, np.array(waiting, dtype=np.int64))
-        return self._encoding.encode(self._pool.candidates[row])
+            return self._best(np.array(rows), *np.array(values).T[:2], np.array(running, dtype=np.int64), left)
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._others.sample_independent(study, trial, param_name, param_distribution)
-
-    def _best(self, sizes: np.ndarray, rows: np.ndarray, accuracy: np.ndarray, waiting: np.ndarray) -> int:
-        """The row of the pool to try next. Running trials count as results, with the accuracy that is expected."""
-        inputs = np.column_stack([self._pool.features(), _unit(sizes)])
+    def _best(
+        self, rows: np.ndarray, totals: np.ndarray, accuracy: np.ndarray, running: np.ndarray, left: np.ndarray
+    ) -> int:
+        head = np.median(10**totals - self._sizes[rows])  # the classifier, the same for all: only results have it
+        sizes = np.log10(np.maximum(self._sizes + head, 1))  # a linear probe has 0 without it
+        inputs = np.column_stack([self._features, _unit(sizes)])
         kernel = self._kernel(inputs[rows], accuracy)
         model = _conditioned(kernel, inputs[rows], accuracy)
-        seen = np.concatenate([rows, waiting])
-        if len(waiting):
-            accuracy = np.concatenate([accuracy, model.predict(inputs[waiting])])
+        seen = np.concatenate([rows, running])
+        if len(running):
+            accuracy = np.concatenate([accuracy, model.predict(inputs[running])])
             model = _conditioned(kernel, inputs[seen], accuracy)
         mean, spread = model.predict(inputs, return_std=True)
         # Of the accuracy itself, without the noise of one run: what is seen stands at its mean, lucky or not.
@@ -82,11 +64,10 @@ class EhviSampler(BaseSampler):
         spread = np.sqrt(np.maximum(spread**2 - noise, 1e-12))
         front = np.column_stack([sizes[seen], mean[seen]])
         gain = expected_gain(sizes, mean, spread, front, (sizes.max() + _MARGIN, mean.min()))
-        left = np.flatnonzero(self._pool.left)
-        return int(left[np.argmax(gain[left])])
+        return int(np.flatnonzero(left)[np.argmax(gain[left])])
 
     def _kernel(self, inputs: np.ndarray, accuracy: np.ndarray) -> Kernel:
-        """Fitted to some of the results: a function of them, whatever was asked before."""
+        """Fitted to the first results: a function of them, whatever was asked before."""
         number = max(_REFIT_EVERY * (len(accuracy) // _REFIT_EVERY), min(len(accuracy), _REFIT_EVERY))
         some = np.sort(np.random.default_rng(number).permutation(number)[:_MOST_FITTED])
         made_of = inputs[some].tobytes() + accuracy[some].tobytes()

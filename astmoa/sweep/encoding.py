@@ -45,7 +45,7 @@ class Encoding:
                     self._parameters[parameter] = (key, choices)
                     self._of[name][key] = parameter
 
-        self.distributions = {
+        self._distributions = {
             parameter: IntDistribution(0, len(choices) - 1) if key in ORDERED else CategoricalDistribution(choices)
             for parameter, (key, choices) in sorted(self._parameters.items())
         }
@@ -62,16 +62,12 @@ class Encoding:
             sampler = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
         # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
         # their number, and here it is always all.
-        sampler.infer_relative_search_space = lambda study, trial: dict(self.distributions)
+        sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)
         return sampler
 
     def draw(self, trial: Trial) -> Candidate:
         """Have a trial suggest all parameters, and read a candidate off them."""
-        return self.decode({parameter: self._suggest(trial, parameter) for parameter in self._parameters})
-
-    def decode(self, values: Mapping[str, Any]) -> Candidate:
-        """Read a candidate off a trial's parameters: the inverse of `encode`."""
-        drawn = {parameter: self._choice(parameter, values[parameter]) for parameter in self._parameters}
+        drawn = {parameter: self._suggest(trial, parameter) for parameter in self._parameters}
         name = drawn.get("name", next(iter(self._branches)))
         own = self._of[name]
         branch = self._branches[name].items()
@@ -89,9 +85,5 @@ class Encoding:
     def _suggest(self, trial: Trial, parameter: str) -> Any:
         key, choices = self._parameters[parameter]
         if key in ORDERED:
-            return trial.suggest_int(parameter, 0, len(choices) - 1)
+            return choices[trial.suggest_int(parameter, 0, len(choices) - 1)]
         return trial.suggest_categorical(parameter, choices)
-
-    def _choice(self, parameter: str, value: Any) -> Any:
-        key, choices = self._parameters[parameter]
-        return choices[value] if key in ORDERED else value

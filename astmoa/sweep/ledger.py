@@ -40,7 +40,7 @@ class DrivenTrial:
     state: str = "proposed"
     """proposed, running, completed, stopped, failed; cut: by a budget, and to be gone on with."""
     failures_before: int = 0
-    """Failures in a row when it started."""
+    """Failures in a row when it was handed out or, later, started."""
     final: float | None = None
     """Validation accuracy of a completed trial."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +67,6 @@ class Pool:
         methods = self._codes[left, 0]
         return int(rng.choice(left[methods == rng.choice(np.unique(methods))]))
 
-    @functools.cache  # noqa: B019 (a pool lives as long as its search)
     def features(self) -> np.ndarray:
         """[candidates, columns] for a model: steps along ordered choices from 0 to 1 (0 where a method has no such
         dial), and for names a column per choice, at a distance of 0.7 from each other."""

@@ -14,11 +14,10 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 from threadpoolctl import threadpool_limits
 
@@ -28,16 +27,20 @@ from astmoa.sweep.encoding import SAMPLERS, Encoding
 from astmoa.sweep.pool import Pool
 from astmoa.sweep.space import Candidate, Space
 
+if TYPE_CHECKING:
+    from astmoa.sweep.ehvi import Ehvi
+
 TELL_STOPPED = {
     "failed": "not at all: the sampler learns from completed trials alone",
     "pruned": "as pruned, without values: TPE counts them among the bad, the others leave them out",
     "predicted": "as completed, with the accuracy that is predicted for their last epoch",
-    "infeasible": "with the predicted accuracy, but breaking a constraint by the share of epochs that they missed",
+    "infeasible": "with the predicted accuracy, but breaking a constraint by the share of epochs that they missed "
+    "(ehvi takes it as predicted)",
     "truncated": "as completed, with the accuracy they had (what Ray's OptunaSearch does; for comparison only)",
 }
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
 # Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
-MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2, "ehvi": 1}
+MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
 NUM_STARTUP = 16
 
 
@@ -91,6 +94,7 @@ class OptunaSampler:
         self._running: dict[int, Trial] = {}
         self._failed: set[int] = set()
         self._told: list[list[float]] = []
+        self._rows: list[int] = []  # of the pool, told
         self._num_pruned = 0
         # Constraints cost a Gaussian process a model, so only where they can be broken.
         self._bounded = len(self._pool) < space.num_combinations
@@ -110,6 +114,9 @@ class OptunaSampler:
         number, passed_over = len(self._proposed), []
         if self._name == "random" or self._num_informed < self._num_startup:
             row = self._pool.at_random(self._generator(number, 0))
+        elif self._name == "ehvi":
+            running = [self._pool.row(self._proposed[number]) for number in sorted(self._running)]
+            row = self._ehvi.best(self._rows, self._told, running, self._pool.left)
         else:
             row = None
             while row is None and len(passed_over) < MAX_DRAWS[self._name]:
@@ -179,8 +186,7 @@ class OptunaSampler:
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        own = self._name == "ehvi"
-        self._study.sampler = self._ehvi if own else self._encoding.sampler(self._name, seed, self._num_startup)
+        self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
         with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():
@@ -189,11 +195,11 @@ class OptunaSampler:
         return drawn
 
     @functools.cached_property
-    def _ehvi(self) -> BaseSampler:
-        from astmoa.sweep.ehvi import EhviSampler  # scikit-learn takes a second to import
+    def _ehvi(self) -> Ehvi:
+        from astmoa.sweep.ehvi import Ehvi  # scikit-learn takes a second to import
 
         sizes = [self._space.size(candidate, self._shape) for candidate in self._pool.candidates]
-        return EhviSampler(self._pool, self._encoding, sizes)
+        return Ehvi(sizes, self._pool.features())
 
     def _generator(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *key])
@@ -258,6 +264,7 @@ class OptunaSampler:
             size = self._space.size(self._proposed[number], self._shape)
             self._constrain(trial, -1.0 if self._max_params is None else _log(size) - _log(self._max_params), missed)
             self._told.append(values)
+            self._rows.append(self._pool.row(self._proposed[number]))
         self._num_pruned += state is TrialState.PRUNED
         self._study.tell(trial, values, state)
 

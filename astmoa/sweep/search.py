@@ -123,7 +123,8 @@ def predicted_end(curve: Sequence[float], completed: Sequence[Sequence[float]]) 
     """What a curve's last value would have been, had it not been cut off: what it has, and what the completed curves
     that were nearest to it so far (NEAREST of them, by Euclidean distance) gained on average from there to their end.
 
-    The mean gain of all is worse than no curve at all (benchmarks/search_quality.py): what starts low rises most.
+    In the first epochs the mean gain of all is worse than the mean of all ends: what starts low rises most
+    (benchmarks/search_quality.py prints the errors of all three).
     """
 
     def distance(other: Sequence[float]) -> float:

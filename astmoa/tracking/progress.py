@@ -17,6 +17,7 @@ from astmoa.records import (
     is_confirmed,
     judged,
     metric_of,
+    outdates,
     places,
     trial_record,
 )
@@ -43,9 +44,9 @@ class Progress:
         self._points: dict[str, dict[str, None]] = {}  # trial ids by point
         self._scores: dict[str, Score] = {}
         self._places: dict[str, str] = {}
-        self._chosen: list[str] = []  # points to be confirmed
+        self._chosen: list[str] | None = None  # points to be confirmed, once they are named
         self._confirming: dict[str, None] = {}  # trials that do
-        self._confirmed = False
+        self._confirmed = self._outdated = False
 
     def add(self, news: Sequence[Event]) -> set[str]:
         """Take events in. Returns the trials with something new: events, or another standing.
@@ -66,7 +67,9 @@ class Progress:
             self.num_events += 1
             self.last = event
             if event["type"] == "confirm":
-                self._chosen = event["points"]
+                self._chosen, self._outdated = event["points"], False
+            elif self._chosen is not None and "trial_id" in event:
+                self._outdated |= outdates(event, self.trials[event["trial_id"]])
             if event["type"] == "sweep_end":
                 self.end_reason = str(event["reason"])
             elif self.end_reason:
@@ -93,7 +96,7 @@ class Progress:
         """Bring the standings up to date; returns the trials whose standing changed."""
         moved = {self.trials[trial_id].point for trial_id in news if len(self.events[trial_id]) > 1}
         confirming = [self.trials[trial_id] for trial_id in self._confirming]
-        confirmed = is_confirmed(confirming, self._chosen)
+        confirmed = not self._outdated and is_confirmed(confirming, self._chosen or ())
         if confirmed != self._confirmed:  # what counts for a point that has replicates is another now
             self._confirmed = confirmed
             moved |= {trial.point for trial in confirming}

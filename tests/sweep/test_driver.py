@@ -98,7 +98,7 @@ def test_a_budget_ends_the_search_and_is_named(budget, reason):
     workers=st.integers(1, 4),
     at=st.integers(1, 150),
     again=st.integers(1, 100),
-    sampler=st.sampled_from(["random", "nsga2"]),
+    sampler=st.sampled_from(["random", "nsga2", "ehvi"]),
 )
 @settings(max_examples=12, deadline=None)
 def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(workers, at, again, sampler):
@@ -118,7 +118,10 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(work
         assert len(keys) == len(set(keys))
 
 
-@given(at=st.lists(st.integers(1, 400), min_size=1, max_size=4), sampler=st.sampled_from(["random", "nsga2", "tpe"]))
+@given(
+    at=st.lists(st.integers(1, 400), min_size=1, max_size=4),
+    sampler=st.sampled_from(["random", "nsga2", "tpe", "ehvi"]),
+)
 @settings(max_examples=8, deadline=None)
 def test_with_one_worker_a_resumed_search_is_the_undisturbed_one_event_by_event(at, sampler):
     """Same proposals (the sampler with its history), same rungs, same decisions."""
@@ -243,6 +246,16 @@ def test_failures_in_a_row_end_the_sweep_with_the_first_error():
     assert made.next() is None
     assert made.finished
     with pytest.raises(RunError, match=r"stopped after 3 failed trials in a row .*first error: boom 0"):
+        check_failures(made)
+
+
+def test_workers_that_never_come_up_end_the_sweep_too():
+    """Then Ray tells of an error, and never of a start."""
+    made = driver(budget=Budget(max_failures=3))
+    for _ in range(3):
+        made.fail(made.next().trial_id, "no worker")
+    assert made.next() is None
+    with pytest.raises(RunError, match="stopped after 3 failed trials"):
         check_failures(made)
 
 
