@@ -95,7 +95,7 @@ def recorded_curves(sweep: SweepRecord) -> Curves:
             trial.trial_id: Curve(
                 trial.label,
                 trial.params,
-                **{key: [epoch.get(key, 0.0) for epoch in trial.epochs] for key in PER_EPOCH},
+                **{key: [epoch[key] for epoch in trial.epochs] for key in PER_EPOCH},
                 test_accuracy=trial.test_accuracy,
             )
             for trial in completed.values()

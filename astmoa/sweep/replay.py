@@ -124,8 +124,11 @@ class Policy:
     ) -> Driver:
         """One search. Which of the recorded training seeds it sees is `seed` modulo their number.
 
-        watch: told what the driver's display is told. proposer: another one than this policy's sampler.
+        watch: told what the driver's display is told. proposer: another one than this policy's sampler. Raises
+        ConfigError for what is not possible, RunError where the curves do not hold what the policy asks for.
         """
+        if self.step_time and not all(min(curve.step_seconds) > 0 for curve in curves.trials.values()):
+            raise RunError("these curves were recorded without the time of a step: leave --step-time out")
         objectives = ("params", "accuracy", "step_time") if self.step_time else ("params", "accuracy")
         margin = DEFAULT_MARGIN if self.margin is None else self.margin
         scheduler = make_scheduler(
