@@ -104,7 +104,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Show a sweep's frontier: table and picture, from its journal."""
+    """Show a sweep's frontier from its journal, and write its tables and picture anew."""
 
     run_dir: Positional[Path]
     json: bool = False
@@ -115,9 +115,10 @@ class Frontier:
     def run(self) -> None:
         from astmoa.records import load_sweep
         from astmoa.report.pictures import frontier_picture
-        from astmoa.report.tables import rich_table, summary
+        from astmoa.report.tables import rich_table, summary, write_tables
 
         sweep = load_sweep(self.run_dir)
+        write_tables(sweep, self.run_dir)
         picture = frontier_picture(sweep, self.picture or self.run_dir / "frontier.png")
         if self.json:
             print(json.dumps({**summary(sweep), "picture": str(picture)}))

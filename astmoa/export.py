@@ -69,7 +69,7 @@ def _front(sweep: SweepRecord) -> list[PointRecord]:
     """Smallest first, never empty."""
     points = sweep.contenders()
     if not points:
-        raise RunError(f"sweep {sweep.sweep_id} has no completed trial: nothing to export")
+        raise RunError(f"no trial of sweep {sweep.sweep_id} has completed: go on with it by --resume, then export")
     return [points[index] for index in frontier.front(_scores(points))]
 
 
@@ -95,7 +95,7 @@ def _export(points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_
     adapters = [Path(run_dir) / "trials" / trial.trial_id / ADAPTER for trial in trials]
     for adapter in adapters:
         if not adapter.is_file():
-            raise RunError(f"{adapter} is gone: run the sweep again with the same --out to train this trial again")
+            raise RunError(f"{adapter} is gone: pick another point, or run the sweep anew into another --out")
     probabilities = front_probabilities(sweep)
     bundles = []
     for (point, out), trial, adapter in zip(points, trials, adapters, strict=True):

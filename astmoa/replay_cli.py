@@ -22,22 +22,27 @@ class Replay:
     scheduler: str = "pareto_asha"
     """pareto_asha, asha, pareto_hyperband, hyperband, none."""
     tell_stopped: str = "predicted"
-    """predicted, failed, pruned, infeasible, truncated."""
+    """What the sampler hears of a stopped trial: predicted, failed, pruned, infeasible, truncated."""
     grace_period: int | None = None
-    """Default: a quarter of the epochs."""
+    """Epochs that every trial gets. Default: a quarter of them."""
     reduction_factor: int = 3
+    """One in this many goes on from milestone to milestone."""
     margin: float | None = None
+    """pareto_...: standard errors by which a trial must lead another to dominate it. Default: 1."""
     spread: Literal["epsilon_net", "crowding"] = "epsilon_net"
-    """What decides inside a front."""
+    """pareto_...: what decides inside a front."""
     max_params: int | None = None
+    """Try only what trains at most this many parameters, without the head."""
     step_time: bool = False
     """A third objective: the recorded time of one training step."""
     num_startup: int = 16
-    """Results drawn at random before a model is asked."""
+    """Results of candidates at random before the sampler's model is asked."""
     max_trials: int = 200
+    """Candidates to try."""
     workers: int = 4
     """Trials side by side."""
     seed: int = 0
+    """Of the search; modulo their number it also says which of the recorded training seeds is seen."""
     json: bool = False
     """Print one JSON object."""
 
@@ -56,6 +61,7 @@ class Replay:
             facts = {"reason": driver.reason, **states, "epochs": epochs, "grid_epochs": every}
             print(json.dumps({**facts, "hours": driver.elapsed / 3600, "hypervolume_share": share, "front": front}))
             return
+        print(f"{'with head':>12}  {'val':>7}")
         for trial in driver.front():
             print(f"{trial.size:>12,}  {100 * trial.final:5.1f} %  {trial.proposal.label}")
         print(f"{driver.reason}: {states['completed']} completed, {states['stopped']} stopped")

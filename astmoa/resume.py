@@ -35,6 +35,9 @@ def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Op
     if header[0].get("study") != study:
         raise RunError(f"{run_dir}: a run of {header[0].get('study')}, and this is {study}: resume it by its own file")
     values = {key: value for key, value in header[0]["options"].items() if key not in ("resume", "out")}
+    # What was left to a default is what the default was then: another version may have another.
+    written = header[0].get("search") or {}
+    values |= {key: written[key] for key in values if values[key] is None and key in written}
     if "***" in str(values.get("tracking_uri")):  # its password is in no journal
         values["tracking_uri"] = None
     try:

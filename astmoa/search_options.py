@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from astmoa import confidence, frontier
 from astmoa.config import complete
@@ -23,28 +23,42 @@ if TYPE_CHECKING:
     from astmoa.sweep.space import Space
 
 _DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
+_STARTUP, _QUICK_STARTUP = 16, 4
 
 
 @dataclass(frozen=True)
 class SearchOptions(StudyOptions):
     """What all searches share. Each candidate runs once, with seed 0; --confirm replicates what is worth it."""
 
+    least_quick_epochs: ClassVar[int] = 4
+    """Fewer have no milestone."""
+
     seeds: int = 1
     """Stays 1: replicates are for --confirm."""
+    folds: tuple[int, ...] = (1,)
+    """The test fold that the search keeps to (the next one validates); --confirm takes the others."""
+    cross_validate: bool = False
+    """Not for a search: --confirm takes all folds."""
+    lr: float | None = None
+    """Not for a space that has learning rates of its own, as this study's."""
     max_trials: int | None = None
     """Candidates to try. Default: 40 (--quick: 12) where no other bound is given."""
     max_hours: float | None = None
-    """Hours on the wall, over all runs of one sweep. Running trials are cut off, and --resume goes on with them."""
+    """Hours on the wall, over all runs of one sweep; the trainings of --confirm come on top. Trials that run then are
+    cut off after their epoch; --resume RUN --max-hours MORE goes on with them."""
     max_device_hours: float | None = None
-    """Hours that trials hold a GPU (a CPU core where there is none), summed."""
+    """Hours that trials hold a GPU (a CPU core where there is none), summed; for the rest as --max-hours."""
     patience: int | None = None
     """Stop when the hypervolume has not grown over this many completed trials."""
     min_growth: float = 0.001
-    """What counts as growth for --patience: a fraction of the hypervolume."""
+    """What counts as growth for --patience: a fraction of the hypervolume, the area under the front in accuracy x
+    decades of parameters below 100 M."""
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
     sampler: str = "tpe"
     """tpe (multi-objective), ehvi (knows sizes, models accuracy alone), nsga2, gp (1 to 3 s per proposal), random."""
+    num_startup: int | None = None
+    """So many results come from candidates at random, before the sampler's model is asked. Default: 16 (--quick: 4)."""
     scheduler: str = "pareto_asha"
     """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
     pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
@@ -53,7 +67,7 @@ class SearchOptions(StudyOptions):
     reduction_factor: int = 3
     """One in this many goes on from milestone to milestone (grace_period x 1, 3, 9, ...)."""
     margin: float | None = None
-    """Standard errors of the difference by which a trial must lead another to dominate it. Default: the scheduler's."""
+    """Standard errors of the difference by which a trial must lead another to dominate it. Default: 1."""
     tell_stopped: str = "predicted"
     """What the sampler hears of a stopped trial. predicted: its accuracy plus what similar ones gained from there.
     failed, pruned, infeasible: no accuracy. truncated: its accuracy as if it were final (for comparison)."""
@@ -62,9 +76,10 @@ class SearchOptions(StudyOptions):
     search_seed: int = 0
     """Another seed draws other candidates."""
     confirm: str | None = None
-    """After the search train front and near-front again: seeds=5 with seeds 1 to 5 in every fold of the data.
-    folds=1 keeps to fold 1; trials=60 runs at most 60: all points in as many folds as that allows, then the seeds
-    that narrow the front's uncertainty most."""
+    """After the search train front and near-front again: seeds=5 with seeds 1 to 5 in every fold of the data. That is
+    points x seeds x folds trainings, on top of the search's bounds. seeds=5,folds=1 keeps to fold 1; seeds=5,trials=60
+    runs at most 60: all points in as many folds as that allows, then the seeds that narrow the front's uncertainty
+    most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,7 +112,12 @@ class SearchOptions(StudyOptions):
         objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
         keys = ("sampler", "scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
         told = {key: getattr(self, key) for key in keys}
-        return {"space": space.to_json(), **told, **self._halving(), "objectives": objectives}
+        startup = {"num_startup": self._num_startup}
+        return {"space": space.to_json(), **told, **startup, **self._halving(), "objectives": objectives}
+
+    @property
+    def _num_startup(self) -> int:
+        return self.num_startup if self.num_startup is not None else _QUICK_STARTUP if self.quick else _STARTUP
 
     def _halving(self) -> dict[str, Any]:
         """With the defaults' values: another version's may differ, and a journal's decisions must come out again."""
@@ -125,6 +145,7 @@ class SearchOptions(StudyOptions):
             max_params=self.max_params,
             objectives=self.described(space)["objectives"],
             tell_stopped=self.tell_stopped,
+            num_startup=self._num_startup,
         )
         return {
             "proposer": Search(sampler, space, shape, template),
@@ -154,7 +175,7 @@ class Confirmation:
             if not ok or numbers.get("trials", 1) < 1:
                 raise ValueError
         except ValueError:
-            example = "give seeds=5, and where wanted trials=60 (at most) or folds=1 (that fold alone)"
+            example = "give seeds=5, or seeds=5,trials=60 (60 at most), or seeds=5,folds=1 (fold 1 alone)"
             raise ConfigError(f"--confirm {text} is not possible: {example}") from None
         folds = (numbers["folds"],) if "folds" in numbers else None
         return cls(numbers["seeds"], folds, numbers.get("trials"))

@@ -87,6 +87,8 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
     seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
+    search = options.described(planned) if isinstance(planned, Space) else None
+    check_run_dir(out, {"study": study, "search": search}, keys=("study", "search"))  # before all sounds are read
     if isinstance(planned, Space):
         parts = options.parts(planned, backbone.shape)  # wrong names are better found before all sounds are read
         confirmation = options.confirmation()
@@ -107,7 +109,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
-        header["search"] = options.described(planned)
+        header["search"] = search
         parts["confirm"] = confirmation.of(inputs) if confirmation else None
     else:
         proposals = replicate(planned, template, seeds, folds)

@@ -55,6 +55,8 @@ class StudyOptions:
 
     recipes: ClassVar[dict[str, dict[str, int]]] = {}
     """Epochs, batch and masks by data set, where a study has others than its methods' own."""
+    least_quick_epochs: ClassVar[int] = 1
+    """That --quick leaves."""
 
     data: DataName = "builtin"
     """builtin: synthetic, nothing to download.
@@ -133,7 +135,8 @@ class StudyOptions:
         told = {key: value for key in ("epochs", "batch_size") if (value := getattr(self, key)) is not None}
         config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, **told))
         if self.quick and self.epochs is None:
-            epochs = max(1, complete(config).optim.epochs // 5)
+            recipe = complete(config).optim.epochs
+            epochs = max(min(self.least_quick_epochs, recipe), recipe // 5)
             config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, epochs=epochs))
         return config
 

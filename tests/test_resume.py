@@ -37,6 +37,27 @@ def test_options_come_back_as_they_were(tmp_path):
     assert stored_options("frontier", SearchOptions, folder) == dataclasses.replace(OPTIONS, out=folder, resume=folder)
 
 
+def test_what_was_left_to_a_default_is_what_the_default_was(tmp_path):
+    """A later version may have other defaults: it goes on with those that the journal names."""
+    folder = tmp_path / "run"
+    writer = Journal(folder)
+    search = {"margin": 0.5, "grace_period": 2, "num_startup": 8, "sampler": "nsga2"}
+    writer.append("sweep", format=FORMAT, study="frontier", sweep_id="x", options=plain(OPTIONS), search=search)
+    writer.close()
+    stored = stored_options("frontier", SearchOptions, folder)
+    assert (stored.margin, stored.grace_period, stored.num_startup) == (0.5, 2, 8)
+    assert (stored.sampler, stored.max_trials) == (OPTIONS.sampler, OPTIONS.max_trials)
+    assert {key: stored.described(SPACE)[key] for key in ("margin", "num_startup")} == {"margin": 0.5, "num_startup": 8}
+
+
+def test_a_quick_search_searches():
+    """It leaves room for a model's proposals, and for a milestone."""
+    quick = SearchOptions(quick=True)
+    assert quick.described(SPACE)["num_startup"] < quick.budget().max_trials / 2
+    assert quick.described(SPACE)["grace_period"] < quick.template().optim.epochs
+    assert SearchOptions(quick=True, epochs=1).template().optim.epochs == 1  # what is told is told
+
+
 def test_those_of_the_last_run_hold(tmp_path):
     folder = journal(tmp_path / "run", OPTIONS)
     writer = Journal(folder)

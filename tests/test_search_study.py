@@ -214,6 +214,7 @@ def test_another_space_is_refused_with_what_changed(copy, monkeypatch, capsys):
     branches = frontier.SPACE.to_json()
     branches[1]["placement"] = ["ffn"]
     before = (copy / NAME).read_bytes()
+    monkeypatch.setattr("astmoa.study.open_inputs", lambda *args, **options: pytest.fail("all sounds were read first"))
     error = refused(monkeypatch, capsys, "--resume", copy, space=lambda options, shape: Space(branches[:3]))
     assert "written with another search: soft_moa is gone; bottleneck.placement was" in error
     assert error.endswith("['attention', 'ffn', 'both'], is ['ffn']; choose another --out")

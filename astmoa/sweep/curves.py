@@ -119,7 +119,7 @@ class Curves:
         except FileNotFoundError:
             raise RunError(f"{path} does not exist: give a file that benchmarks/record_grid.py wrote") from None
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: no recorded curves ({error}): record them again") from None
+            raise RunError(f"{path}: no recorded curves ({error!r}): give a file that record_grid.py wrote") from None
 
 
 def _rounded(curve: dict[str, Any]) -> dict[str, Any]:

@@ -160,12 +160,17 @@ def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
     return not driver.finished
 
 
-def check_run_dir(run_dir: Path, header: dict[str, Any]) -> list[dict[str, Any]]:
-    """The events that an earlier run left, if there was one. Raises RunError if it was a run of something else."""
+def check_run_dir(
+    run_dir: Path, header: dict[str, Any], keys: Sequence[str] = _HEADER_IDENTITY
+) -> list[dict[str, Any]]:
+    """The events that an earlier run left, if there was one. Raises RunError if it was a run of something else.
+
+    keys: what of the header is compared, for what is known before the rest.
+    """
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
-    for key in _HEADER_IDENTITY if events else ():
+    for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:
             changed = _search_difference(before, now) if key == "search" else difference(before, now)

@@ -81,8 +81,10 @@ class OptunaSampler:
             raise ConfigError(
                 f"objectives={list(objectives)} is not possible: params, accuracy and if wanted step_time"
             )
-        if seed < 0 or num_startup < 2:
-            raise ConfigError(f"search seed {seed} with {num_startup} first trials is not possible: at least 0 and 2")
+        if seed < 0:
+            raise ConfigError(f"search seed {seed} is not possible: give a whole number of at least 0")
+        if num_startup < 2:
+            raise ConfigError(f"num_startup={num_startup} is not possible: give at least 2")
         self._space, self._shape, self._max_params = space, shape, max_params
         self._name, self._seed, self._how, self._num_startup = name, seed, tell_stopped, num_startup
         self._pool = Pool(space, shape, max_params)

@@ -243,7 +243,7 @@ def test_the_command_prints_what_the_policy_gives(path, capsys):
     assert facts["hours"] == pytest.approx(driven.elapsed / 3600)
     main(["replay", str(path), "--sampler", "random", "--max-trials", "25", "--workers", "2", "--seed", "1"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(facts["front"]) + 3
+    assert len(lines) == len(facts["front"]) + 4
     assert "25 trials proposed" in lines[-3]
 
 
