@@ -5,6 +5,7 @@ PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help install sweep test lint benchmarks clean
 
 help:
+	@echo "make install     install into .venv, nothing more"
 	@echo "make sweep       install, then run sweeps/n_vs_p.py on the built-in data and backbone (minutes on 2 cores)"
 	@echo "make test        install what tests need, then lint and test"
 	@echo "make benchmarks  measure step time, warm workers and peak memory"
@@ -16,7 +17,7 @@ sweep: .venv/installed
 	.venv/bin/python sweeps/n_vs_p.py
 
 test: .venv/installed-test lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .
