@@ -99,14 +99,14 @@ def test_peak_memory_accounts_for_every_part(tiny_backbone):
 
 
 def test_driver_scale_takes_every_result_in_each_way():
-    result = last_line("driver_scale.py", "--trials", "12", "--epochs", "4", "--at-once", "2")
+    result = last_line("driver_scale.py", "--trials", "24", "--epochs", "4", "--at-once", "2")
     ways = ("ray", "journal", "tracker", "pareto_asha")
     for way in ways:
         rates = [f"{way}_{key}_per_second" for key in ("results", "trials")]
         assert_ratios(result, *rates, f"{way}_growth", f"{way}_cpu_growth", f"{way}_results_per_cpu_second")
-        assert set(result[f"{way}_seconds_per_trial"]) == {"2", "4", "12"}
-    assert [result[f"{way}_num_results"] for way in ways[:3]] == [48, 48, 48]
-    assert 12 <= result["pareto_asha_num_results"] < 48
+        assert set(result[f"{way}_seconds_per_trial"]) == {"2", "7", "24"}
+    assert [result[f"{way}_num_results"] for way in ways[:3]] == [96, 96, 96]
+    assert 24 <= result["pareto_asha_num_results"] < 96  # in whatever order trials come, some are dominated
     assert set(result["journal_cpu_seconds"]) == {"driver", "sampler", "scheduler", "journal", "display", "ray"}
     assert all(seconds > 0 for seconds in result["journal_cpu_seconds"].values())
     assert result["ray_cpu_seconds"]["driver"] == 0
