@@ -17,8 +17,8 @@ class Replay:
 
     curves: Positional[Path]
     """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
-    sampler: str = "tpe"
-    """tpe, ehvi, nsga2, gp, random."""
+    sampler: str = "ehvi"
+    """ehvi, tpe, nsga2, gp, random."""
     scheduler: str = "pareto_asha"
     """pareto_asha, asha, pareto_hyperband, hyperband, none."""
     tell_stopped: str = "predicted"
@@ -35,8 +35,8 @@ class Replay:
     """Try only what trains at most this many parameters, without the head."""
     step_time: bool = False
     """A third objective: the recorded time of one training step."""
-    num_startup: int = 16
-    """Results of candidates at random before the sampler's model is asked."""
+    num_startup: int | None = None
+    """Results of candidates at random before the sampler's model is asked. Default: 8 for ehvi, 16 for others."""
     max_trials: int = 200
     """Candidates to try."""
     workers: int = 4

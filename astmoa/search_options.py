@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from astmoa.sweep.space import Space
 
 _DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
-_STARTUP, _QUICK_STARTUP = 16, 4
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,12 @@ class SearchOptions(StudyOptions):
     decades of parameters below 100 M."""
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
-    sampler: str = "tpe"
-    """tpe (multi-objective), ehvi (knows sizes, models accuracy alone), nsga2, gp (1 to 3 s per proposal), random."""
+    sampler: str | None = None
+    """ehvi: a Gaussian process of accuracy alone, for sizes are known. tpe (multi-objective), nsga2, gp (Optuna's, 1 to
+    3 s per proposal), random. Default: ehvi; with --step-time tpe."""
     num_startup: int | None = None
-    """So many results come from candidates at random, before the sampler's model is asked. Default: 16 (--quick: 4)."""
+    """So many results come from candidates at random, before the sampler's model is asked. Default: 8 for ehvi, 16
+    for others (--quick: 4)."""
     scheduler: str = "pareto_asha"
     """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
     pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
@@ -110,14 +111,22 @@ class SearchOptions(StudyOptions):
     def described(self, space: Space) -> dict[str, Any]:
         """The journal's `search`: what must be the same when a search is gone on with."""
         objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
-        keys = ("sampler", "scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
+        keys = ("scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
         told = {key: getattr(self, key) for key in keys}
-        startup = {"num_startup": self._num_startup}
-        return {"space": space.to_json(), **told, **startup, **self._halving(), "objectives": objectives}
+        told |= {"sampler": self._sampler, "num_startup": self._num_startup}
+        return {"space": space.to_json(), **told, **self._halving(), "objectives": objectives}
+
+    @property
+    def _sampler(self) -> str:
+        return self.sampler or ("tpe" if self.step_time else "ehvi")
 
     @property
     def _num_startup(self) -> int:
-        return self.num_startup if self.num_startup is not None else _QUICK_STARTUP if self.quick else _STARTUP
+        from astmoa.sweep.sampler import default_num_startup
+
+        if self.num_startup is not None:
+            return self.num_startup
+        return 4 if self.quick else default_num_startup(self._sampler)
 
     def _halving(self) -> dict[str, Any]:
         """With the defaults' values: another version's may differ, and a journal's decisions must come out again."""
@@ -140,7 +149,7 @@ class SearchOptions(StudyOptions):
         sampler = OptunaSampler(
             space,
             shape,
-            self.sampler,
+            self._sampler,
             self.search_seed,
             max_params=self.max_params,
             objectives=self.described(space)["objectives"],

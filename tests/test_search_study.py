@@ -197,7 +197,7 @@ def test_when_every_trial_fails_it_stops_and_shows_the_first_error(options, tmp_
     [
         (["--epochs", "3"], ["cannot go on with --epochs 2 there, 3 now"]),
         (["--lr", "0.1"], ["--lr None there, 0.1 now"]),
-        (["--sampler", "random"], ["--sampler tpe there, random now"]),
+        (["--sampler", "random"], ["--sampler ehvi there, random now"]),
         (["--max-params", "5000"], ["--max-params None there, 5000 now"]),
         (["--max-trials", "0"], ["--max-trials 0", "at least 1"]),
     ],

@@ -21,7 +21,7 @@ from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import DEFAULT_MARGIN, Spread, make_scheduler
 from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.sampler import NUM_STARTUP, OptunaSampler
+from astmoa.sweep.sampler import OptunaSampler
 from astmoa.sweep.search import Proposer, Search
 
 
@@ -99,7 +99,7 @@ def recorded(trials: Mapping[str, Curve]) -> Callable[[Proposal], Curve]:
 class Policy:
     """A way to search, by the names that sweeps know."""
 
-    sampler: str = "tpe"
+    sampler: str = "ehvi"
     scheduler: str = "pareto_asha"
     tell_stopped: str = "predicted"
     grace_period: int | None = None
@@ -109,8 +109,8 @@ class Policy:
     max_params: int | None = None
     step_time: bool = False
     """A third objective: the recorded time of one training step."""
-    num_startup: int = NUM_STARTUP
-    """Results drawn at random before a model is asked."""
+    num_startup: int | None = None
+    """Results drawn at random before a model is asked; None: the sampler's default."""
 
     def replay(
         self,

@@ -41,7 +41,11 @@ TELL_STOPPED = {
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
 # Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
 MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
-NUM_STARTUP = 16
+
+
+def default_num_startup(name: str) -> int:
+    """A Gaussian process makes something of a few results; densities and a population need more."""
+    return 8 if name == "ehvi" else 16
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class OptunaSampler:
     (parameters, a share from 0 to 1, seconds).
 
     num_startup: so many results before the sampler's model is asked, drawn as `random` does; NSGA-II's population.
+    None: `default_num_startup`.
     Raises ConfigError for unknown names and an impossible space or budget.
     """
 
@@ -73,9 +78,10 @@ class OptunaSampler:
         max_params: int | None = None,
         objectives: Sequence[str] = ("params", "accuracy"),
         tell_stopped: str = "failed",
-        num_startup: int = NUM_STARTUP,
+        num_startup: int | None = None,
     ):
         _known("sampler", name, SAMPLERS)
+        num_startup = default_num_startup(name) if num_startup is None else num_startup
         _known("tell_stopped", tell_stopped, TELL_STOPPED)
         if tuple(objectives) not in (tuple(OBJECTIVES)[:2], tuple(OBJECTIVES)):
             raise ConfigError(

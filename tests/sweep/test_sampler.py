@@ -309,7 +309,7 @@ def test_what_does_not_follow_on_the_history_is_refused():
         ({"name": "tpe", "objectives": ("accuracy",)}, r"objectives=\['accuracy'\] is not possible"),
         ({"name": "ehvi", "objectives": ("params", "accuracy", "step_time")}, "ehvi' knows params and accuracy alone"),
         ({"name": "tpe", "seed": -1}, "search seed -1"),
-        ({"name": "tpe", "num_startup": 1}, "1 first trials"),
+        ({"name": "tpe", "num_startup": 1}, "num_startup=1"),
         ({"name": "tpe", "max_params": -1}, "below the smallest model"),
     ],
 )
