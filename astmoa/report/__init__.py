@@ -13,5 +13,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, path)
+    except OSError as error:
+        error.filename = str(path)  # nobody has heard of the other name
+        raise
     finally:
         unfinished.unlink(missing_ok=True)

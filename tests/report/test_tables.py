@@ -20,6 +20,12 @@ def sweep():
     return sweep_record(sweep_events(every_state()))
 
 
+def test_a_folder_that_is_not_there_is_named_as_it_was_given(sweep, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_tables(sweep, tmp_path / "none")
+    assert caught.value.filename == str(tmp_path / "none" / "table.md")
+
+
 def test_markdown(sweep):
     text = markdown_table(sweep)
     head, rule, *rows = cells(text)
