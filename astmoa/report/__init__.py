@@ -14,7 +14,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        error.filename = str(path)  # nobody has heard of the other name
+        if error.filename:
+            error.filename = str(path)  # nobody has heard of the other name
         raise
     finally:
         unfinished.unlink(missing_ok=True)
