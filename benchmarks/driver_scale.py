@@ -95,7 +95,7 @@ class Options:
     """Epochs of one trial that is not stopped."""
     at_once: int = 4
     """Workers."""
-    sampler: str = "nsga2"
+    sampler: str = "ehvi"
     """nsga2, tpe, gp, random."""
     scheduler: str = "none"
     """Of the ways journal and tracker. Default: none, so that all epochs come."""

@@ -24,7 +24,10 @@ from astmoa import frontier
 _REFIT_EVERY = 8
 _MOST_FITTED = 200
 """Results that the kernel is fitted to, and how many more there are before it is fitted anew: a fit is nearly all of an
-ask's price, which grows with the cube of the results. The model itself is always made of all of them."""
+ask's price, which grows with the cube of the results."""
+_MOST_RESULTS, _MOST_CANDIDATES = 400, 2000
+"""Results that the model is made of, the last ones and the front's, and candidates that it is asked about, at random
+where more are left: so the thousandth ask costs what the four hundredth did."""
 _MARGIN = 0.05
 """Decades beyond the largest candidate from which areas are measured, so that it can gain something too."""
 
@@ -37,34 +40,42 @@ class Ehvi:
         self._threads = ThreadpoolController()
         self._kernel_of: tuple[bytes, Kernel] | None = None  # the last fit, and what it was made of
 
-    def best(self, rows: Sequence[int], values: ArrayLike, running: Sequence[int], left: np.ndarray) -> int:
+    def best(
+        self, rows: Sequence[int], values: ArrayLike, running: Sequence[int], left: np.ndarray, seed: int = 0
+    ) -> int:
         """The candidate to try next: one of those that are `left` ([candidates] bool).
 
         rows: the candidates with a result, in the order of their ends; values: their (log10 parameters, accuracy).
-        running: those without one yet, which are believed to come to the accuracy that is expected.
+        running: those without one yet, which are believed to come to the accuracy that is expected. seed: of the draw
+        where candidates are many.
         """
         with self._threads.limit(limits=1):  # many threads for small matrices wait for each other
-            return self._best(np.array(rows), *np.array(values).T[:2], np.array(running, dtype=np.int64), left)
+            open_rows = np.flatnonzero(left)
+            if len(open_rows) > _MOST_CANDIDATES:
+                rng = np.random.default_rng(seed)
+                open_rows = np.sort(rng.choice(open_rows, _MOST_CANDIDATES, replace=False))
+            return self._best(np.array(rows), np.array(values)[:, :2], np.array(running, dtype=np.int64), open_rows)
 
-    def _best(
-        self, rows: np.ndarray, totals: np.ndarray, accuracy: np.ndarray, running: np.ndarray, left: np.ndarray
-    ) -> int:
-        head = np.median(10**totals - self._sizes[rows])  # the classifier, the same for all: only results have it
+    def _best(self, rows: np.ndarray, values: np.ndarray, running: np.ndarray, open_rows: np.ndarray) -> int:
+        head = np.median(10 ** values[:, 0] - self._sizes[rows])  # the classifier, the same for all: results have it
         sizes = np.log10(np.maximum(self._sizes + head, 1))  # a linear probe has 0 without it
         inputs = np.column_stack([self._features, _unit(sizes)])
-        kernel = self._kernel(inputs[rows], accuracy)
-        model = _conditioned(kernel, inputs[rows], accuracy)
-        seen = np.concatenate([rows, running])
+        kernel = self._kernel(inputs[rows], values[:, 1])
+        kept = np.union1d(np.arange(len(rows))[-_MOST_RESULTS:], frontier.front(values))
+        seen, accuracy = rows[kept], values[kept, 1]
+        model = _conditioned(kernel, inputs[seen], accuracy)
         if len(running):
             accuracy = np.concatenate([accuracy, model.predict(inputs[running])])
+            seen = np.concatenate([seen, running])
             model = _conditioned(kernel, inputs[seen], accuracy)
-        mean, spread = model.predict(inputs, return_std=True)
+        mean, spread = model.predict(inputs[open_rows], return_std=True)
         # Of the accuracy itself, without the noise of one run: what is seen stands at its mean, lucky or not.
+        known = model.predict(inputs[seen])
         noise = kernel.k2.noise_level * (np.var(accuracy) or 1.0)
         spread = np.sqrt(np.maximum(spread**2 - noise, 1e-12))
-        front = np.column_stack([sizes[seen], mean[seen]])
-        gain = expected_gain(sizes, mean, spread, front, (sizes.max() + _MARGIN, mean.min()))
-        return int(np.flatnonzero(left)[np.argmax(gain[left])])
+        reference = sizes.max() + _MARGIN, min(mean.min(), known.min())
+        gain = expected_gain(sizes[open_rows], mean, spread, np.column_stack([sizes[seen], known]), reference)
+        return int(open_rows[np.argmax(gain)])
 
     def _kernel(self, inputs: np.ndarray, accuracy: np.ndarray) -> Kernel:
         """Fitted to the first results: a function of them, whatever was asked before."""

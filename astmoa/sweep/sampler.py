@@ -123,8 +123,8 @@ class OptunaSampler:
         if self._name == "random" or self._num_informed < self._num_startup:
             row = self._pool.at_random(self._generator(number, 0))
         elif self._name == "ehvi":
-            running = [self._pool.row(self._proposed[number]) for number in sorted(self._running)]
-            row = self._ehvi.best(self._rows, self._told, running, self._pool.left)
+            running = [self._pool.row(self._proposed[other]) for other in sorted(self._running)]
+            row = self._ehvi.best(self._rows, self._told, running, self._pool.left, seed=number)
         else:
             row = None
             while row is None and len(passed_over) < MAX_DRAWS[self._name]:

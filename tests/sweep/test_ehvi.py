@@ -56,13 +56,14 @@ def test_of_two_equally_accurate_candidates_the_smaller_is_tried_first():
     assert np.median(sizes[12:24]) < np.median(sizes[:12])
 
 
-def test_the_kernel_is_fitted_to_some_of_many_results(monkeypatch):
-    monkeypatch.setattr(ehvi, "_MOST_FITTED", 10)
+@pytest.mark.parametrize("bound", ["_MOST_FITTED", "_MOST_RESULTS", "_MOST_CANDIDATES"])
+def test_many_results_and_candidates_are_bounded(monkeypatch, bound):
+    monkeypatch.setattr(ehvi, bound, 10 if bound != "_MOST_CANDIDATES" else 60)
     sampler = make("ehvi", num_startup=4)
     for _ in range(25):
         suggestion = sampler.ask()
         sampler.tell_completed(suggestion.number, outcome(suggestion.candidate))
     best = max(trial.values[1] for trial in trials(sampler, TrialState.COMPLETE))
     every = [outcome(candidate)[1] for candidate in SPACE.candidates(sampler._shape)]
-    assert best > np.quantile(every, 0.95)
+    assert best > np.quantile(every, 0.9)
     assert all(math.isfinite(trial.values[1]) for trial in trials(sampler, TrialState.COMPLETE))
