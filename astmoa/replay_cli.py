@@ -17,8 +17,8 @@ class Replay:
 
     curves: Positional[Path]
     """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
-    sampler: str = "ehvi"
-    """ehvi, tpe, nsga2, gp, random."""
+    sampler: str | None = None
+    """ehvi, tpe, nsga2, gp, random. Default: ehvi; with --step-time tpe."""
     scheduler: str = "pareto_asha"
     """pareto_asha, asha, pareto_hyperband, hyperband, none."""
     tell_stopped: str = "predicted"
@@ -49,9 +49,11 @@ class Replay:
     def run(self) -> None:
         from astmoa.sweep.curves import Curves
         from astmoa.sweep.replay import Policy, shares
+        from astmoa.sweep.sampler import default_sampler
 
         curves = Curves.load(self.curves)
-        policy = Policy(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Policy)})
+        told = {field.name: getattr(self, field.name) for field in dataclasses.fields(Policy)}
+        policy = Policy(**told | {"sampler": self.sampler or default_sampler(self.step_time)})
         driver = policy.replay(curves, self.seed, self.workers, self.max_trials)
         states = {state: len(driver.searched(state)) for state in ("completed", "stopped")}
         epochs, every = sum(trial.epoch for trial in driver.trials.values()), len(curves.scores()) * curves.max_epochs

@@ -118,7 +118,9 @@ class SearchOptions(StudyOptions):
 
     @property
     def _sampler(self) -> str:
-        return self.sampler or ("tpe" if self.step_time else "ehvi")
+        from astmoa.sweep.sampler import default_sampler
+
+        return self.sampler or default_sampler(self.step_time)
 
     @property
     def _num_startup(self) -> int:

@@ -43,6 +43,11 @@ OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimi
 MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
 
 
+def default_sampler(step_time: bool = False) -> str:
+    """What found most in benchmarks/search_quality.py; with step time as third objective the best that takes three."""
+    return "tpe" if step_time else "ehvi"
+
+
 def default_num_startup(name: str) -> int:
     """A Gaussian process makes something of a few results; densities and a population need more."""
     return 8 if name == "ehvi" else 16
