@@ -48,8 +48,8 @@ class Replay:
 
     def run(self) -> None:
         from astmoa.sweep.curves import Curves
+        from astmoa.sweep.encoding import default_sampler
         from astmoa.sweep.replay import Policy, shares
-        from astmoa.sweep.sampler import default_sampler
 
         curves = Curves.load(self.curves)
         told = {field.name: getattr(self, field.name) for field in dataclasses.fields(Policy)}

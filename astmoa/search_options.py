@@ -118,13 +118,13 @@ class SearchOptions(StudyOptions):
 
     @property
     def _sampler(self) -> str:
-        from astmoa.sweep.sampler import default_sampler
+        from astmoa.sweep.encoding import default_sampler
 
         return self.sampler or default_sampler(self.step_time)
 
     @property
     def _num_startup(self) -> int:
-        from astmoa.sweep.sampler import default_num_startup
+        from astmoa.sweep.encoding import default_num_startup
 
         if self.num_startup is not None:
             return self.num_startup

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from astmoa.errors import ConfigError, RunError
 from astmoa.shape import BackboneShape
-from astmoa.sweep.encoding import SAMPLERS, Encoding
+from astmoa.sweep.encoding import SAMPLERS, Encoding, default_num_startup
 from astmoa.sweep.pool import Pool
 from astmoa.sweep.space import Candidate, Space
 
@@ -41,16 +41,6 @@ TELL_STOPPED = {
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
 # Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
 MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
-
-
-def default_sampler(step_time: bool = False) -> str:
-    """What found most in benchmarks/search_quality.py; with step time as third objective the best that takes three."""
-    return "tpe" if step_time else "ehvi"
-
-
-def default_num_startup(name: str) -> int:
-    """A Gaussian process makes something of a few results; densities and a population need more."""
-    return 8 if name == "ehvi" else 16
 
 
 @dataclass(frozen=True)
