@@ -150,7 +150,7 @@ def test_search_quality_runs_every_way_once_and_goes_on(search_quality, tmp_path
     )
     search_quality.main(options)
     rows = options.out.read_text().splitlines()
-    ways = [way for way in search_quality.WAYS if "random" in way]
+    ways = [way for way in search_quality.EVERY if "random" in way]
     assert [(json.loads(row)["way"], json.loads(row)["seed"]) for row in rows] == [
         (way, seed) for seed in (0, 1) for way in ways
     ]
