@@ -242,8 +242,8 @@ def main(options: Options) -> None:
     if options.out.exists():
         rows = [json.loads(line) for line in options.out.read_text().splitlines()]
         done = {(row["way"], row["seed"]): row for row in rows if row["setting"] == setting(options)}
-    seeds = {way: options.variant_seeds if way in VARIANTS else options.seeds for way in EVERY}
-    seeds |= {way: options.gp_seeds for way in EVERY if way.startswith("gp")}
+    seeds = {way: min(options.seeds, options.variant_seeds if way in VARIANTS else options.seeds) for way in EVERY}
+    seeds |= {way: min(options.seeds, options.gp_seeds) for way in EVERY if way.startswith("gp")}
     todo = [
         (way, seed)
         for seed in range(max(seeds.values()))
