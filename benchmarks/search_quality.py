@@ -14,7 +14,7 @@ another data set would say they do not hold.
 
 Beside our own there is what one would put together from Ray's parts: OptunaSearch, told of stopped trials as it is by
 Ray, with ASHA on accuracy. Where it proposes what it has proposed before it is told the same result again, at no cost;
-after ten such proposals in a row a candidate is drawn at random for it. Ray itself would train them all anew.
+after three such proposals in a row a candidate is drawn at random for it. Ray itself would train them all anew.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from astmoa.sweep.search import predicted_end, proposal_of
 from astmoa.sweep.space import Candidate
 
 HERE = Path(__file__).parent
-MOST_REPEATS = 10
+MOST_REPEATS = 3
 OURS = Policy("ehvi")
 WAYS: dict[str, Policy] = {
     **{f"{sampler} alone": Policy(sampler, "none") for sampler in ("random", "nsga2", "tpe", "gp", "ehvi")},
