@@ -261,7 +261,7 @@ def main(options: Options) -> None:
             print(f"\r{number}/{len(todo)} replays, about {left:.0f} s left", end="", flush=True)
     print()
     show([row for (way, _), row in done.items() if options.only in way])
-    show_predictions(Curves.load(options.curves))
+    show_grid(Curves.load(options.curves))
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -292,27 +292,31 @@ def show(rows: list[dict[str, Any]]) -> None:
     print(f"front of the grid: {rows[0]['front']} points, {rows[0]['grid_epochs']:,} epochs; machine: {machine()}")
 
 
-def show_predictions(curves: Curves, draws: int = 200, num_completed: int = 20) -> None:
-    """How wrong predictions of a stopped trial's last accuracy are, in points: root mean squares over random trials,
-    after as many others have completed. Beside ours the mean gain of those, and their mean last accuracy."""
-    every = [[list(np.maximum.accumulate(curves.trials[curves.config(c, seed).hash()].val_accuracy)) for c in
-              curves.candidates] for seed in curves.seeds]  # fmt: skip
+def show_grid(curves: Curves, draws: int = 200, num_completed: int = 20) -> None:
+    """How much of the grid is noise, and what a curve says early: the rank correlation of one seed's accuracy with the
+    mean over seeds at the end; and how wrong predictions of a stopped trial's last accuracy are, in points: root mean
+    squares over random trials, after as many others have completed. Beside ours the mean gain of those, and the mean of
+    their ends."""
+    trials = [[curves.trials[curves.config(c, seed).hash()] for c in curves.candidates] for seed in curves.seeds]
+    every = np.maximum.accumulate([[curve.val_accuracy for curve in of_seed] for of_seed in trials], axis=2)
+    ends = every[:, :, -1]
     rng, cells = np.random.default_rng(0), []
     for epoch in range(1, curves.max_epochs, 2):
         errors = []
         for draw in range(draws):
             own = every[draw % len(every)]
-            order = [own[i] for i in rng.permutation(len(own))[: num_completed + 1]]
-            curve, completed = order[0], order[1:]
+            curve, *completed = own[rng.permutation(len(own))[: num_completed + 1]].tolist()
             gain = float(np.mean([other[-1] - other[epoch - 1] for other in completed]))
-            guesses = (
-                predicted_end(curve[:epoch], completed),
-                curve[epoch - 1] + gain,
-                np.mean([c[-1] for c in completed]),
-            )
+            mean = float(np.mean([other[-1] for other in completed]))
+            guesses = predicted_end(curve[:epoch], completed), curve[epoch - 1] + gain, mean
             errors.append([guess - curve[-1] for guess in guesses])
-        cells.append([str(epoch), *(f"{100 * e:.2f}" for e in np.sqrt(np.mean(np.square(errors), axis=0)))])
-    table(["stopped after epoch", "nearest curves (ours)", "mean gain", "mean last accuracy"], cells)
+        ranks = np.mean([stats.spearmanr(of_seed[:, epoch - 1], ends.mean(0)).statistic for of_seed in every])
+        cells.append(
+            [str(epoch), f"{ranks:.2f}", *(f"{100 * e:.2f}" for e in np.sqrt(np.mean(np.square(errors), axis=0)))]
+        )
+    table(["after epoch", "rank correlation", "error: nearest curves (ours)", "mean gain", "mean end"], cells)
+    if len(ends) > 1:
+        print(f"the first two seeds' ends correlate by {np.corrcoef(ends)[0, 1]:.3f}")
 
 
 def _mean(values: list[float], scale: float) -> str:
