@@ -23,9 +23,9 @@ from astmoa import frontier
 
 _REFIT_EVERY = 8
 _MOST_FITTED = 200
-"""Results that the kernel is fitted to, and how many more there are before it is fitted anew: a fit is nearly all of an
-ask's price, which grows with the cube of the results."""
-_MOST_RESULTS, _MOST_CANDIDATES = 400, 2000
+"""Results that the kernel is fitted to, and how many more there are before it is fitted anew (a tenth more at least: a
+fit is nearly all of an ask's price, and grows with the cube of the results)."""
+_MOST_RESULTS, _MOST_CANDIDATES = 400, 1000
 """Results that the model is made of, the last ones and the front's, and candidates that it is asked about, at random
 where more are left: so the thousandth ask costs what the four hundredth did."""
 _MARGIN = 0.05
@@ -79,7 +79,9 @@ class Ehvi:
 
     def _kernel(self, inputs: np.ndarray, accuracy: np.ndarray) -> Kernel:
         """Fitted to the first results: a function of them, whatever was asked before."""
-        number = max(_REFIT_EVERY * (len(accuracy) // _REFIT_EVERY), min(len(accuracy), _REFIT_EVERY))
+        doublings = max(0, (len(accuracy) // (10 * _REFIT_EVERY)).bit_length() - 1)
+        step = min(len(accuracy), _REFIT_EVERY * 2**doublings)
+        number = len(accuracy) // step * step
         some = np.sort(np.random.default_rng(number).permutation(number)[:_MOST_FITTED])
         made_of = inputs[some].tobytes() + accuracy[some].tobytes()
         if self._kernel_of is None or self._kernel_of[0] != made_of:
