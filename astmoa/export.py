@@ -69,7 +69,7 @@ def _front(sweep: SweepRecord) -> list[PointRecord]:
     """Smallest first, never empty."""
     points = sweep.contenders()
     if not points:
-        raise RunError(f"no trial of sweep {sweep.sweep_id} has completed: go on with it by --resume, then export")
+        raise RunError(f"sweep {sweep.sweep_id} has no completed trial yet: go on with it by --resume, then export")
     return [points[index] for index in frontier.front(_scores(points))]
 
 

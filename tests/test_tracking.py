@@ -653,8 +653,8 @@ DRIVER = """
 import sys, time
 from astmoa.tracking import LiveMirror
 live = LiveMirror(sys.argv[1], sys.argv[2], interval=0.1)
-print(live._process.pid, flush=True)
 try:
+    print(live._process.pid, flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print(live.close(), flush=True)

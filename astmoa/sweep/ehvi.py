@@ -23,8 +23,8 @@ from astmoa import frontier
 
 _REFIT_EVERY = 8
 _MOST_FITTED = 200
-"""Results that the kernel is fitted to, and how many more there are before it is fitted anew (a tenth more at least: a
-fit is nearly all of an ask's price, and grows with the cube of the results)."""
+"""Results that the kernel is fitted to, and how many more there are before it is fitted anew, at first (later it is a
+tenth or so of them): a fit is nearly all of an ask's price, and grows with the cube of the results."""
 _MOST_RESULTS, _MOST_CANDIDATES = 400, 1000
 """Results that the model is made of, the last ones and the front's, and candidates that it is asked about, at random
 where more are left: so the thousandth ask costs what the four hundredth did."""
