@@ -106,7 +106,7 @@ def test_driver_scale_takes_every_result_in_each_way():
         assert_ratios(result, *rates, f"{way}_growth", f"{way}_cpu_growth", f"{way}_results_per_cpu_second")
         assert set(result[f"{way}_seconds_per_trial"]) == {"2", "7", "24"}
     assert [result[f"{way}_num_results"] for way in ways[:3]] == [96, 96, 96]
-    assert 24 <= result["pareto_asha_num_results"] < 96  # in whatever order trials come, some are dominated
+    assert 24 <= result["pareto_asha_num_results"] <= 96  # how many it stops hangs on the order in which trials come
     assert set(result["journal_cpu_seconds"]) == {"driver", "sampler", "scheduler", "journal", "display", "ray"}
     assert all(seconds > 0 for seconds in result["journal_cpu_seconds"].values())
     assert result["ray_cpu_seconds"]["driver"] == 0
