@@ -45,6 +45,10 @@ class NonFiniteLossError(AstmoaError):
     """Training diverged: the loss is not a finite number."""
 
 
+class Interrupted(Exception):
+    """A trial stopped because it was told to: no AstmoaError, which would be taken for the trial's failure."""
+
+
 @contextlib.contextmanager
 def exit_in_one_line(interrupted: str) -> Iterator[None]:
     """For entry points: a user's error, a path's, or Ctrl-C ends the program with one line instead of a traceback."""

@@ -19,6 +19,7 @@ from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
+from astmoa.storage import fetch
 from astmoa.training.checkpoint import load_tensors
 
 PICKS = "best, knee, smallest, budget=N (such as budget=300000) or all"
@@ -92,7 +93,8 @@ def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointReco
 
 def _export(points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str) -> list[Path]:
     trials = [best_replicate(point) for point, _ in points]
-    adapters = [Path(run_dir) / "trials" / trial.trial_id / ADAPTER for trial in trials]
+    kept = sweep.header.get("storage")
+    adapters = [fetch(Path(run_dir), f"trials/{trial.trial_id}/{ADAPTER}", kept) for trial in trials]
     for adapter in adapters:
         if not adapter.is_file():
             raise RunError(f"{adapter} is gone: pick another point, or run the sweep anew into another --out")

@@ -12,6 +12,8 @@ Line types, each with `type` and `time` (seconds since 1970):
     epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds
     confirm    points (hashes of what a search's replicates are to confirm), num_trials
     decision   trial_id, epoch, action ("stop"), milestone
+    retry      trial_id, epoch, error, strikes, losses, alone: its worker or machine is gone, or its device's memory was
+               too small; it goes on from its checkpoint (alone: on a device of its own)
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
                device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or
                stopped trial has no accuracies (null).

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +27,25 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
+def package_hash() -> str:
+    """Of the package's own files: equal on two machines where they run the same code."""
+    folder, digest = Path(__file__).resolve().parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
 def program(name: str) -> str:
     """How to call a program of this environment from here: by name, or with its path where that is another one."""
     beside = Path(sys.executable).parent / name
     return str(beside) if beside.is_file() and shutil.which(name) != str(beside) else name
+
+
+def redact(text: str) -> str:
+    """The text with user:password@ of its URIs, and passwords among their parameters, replaced by stars."""
+    text = re.sub(r"(?<=://)[^/\s\"']*@", "***@", text)
+    return re.sub(r"([?&;](?:password|passwd|pwd|token|access_token|api_key)=)[^&\s\"']+", r"\1***", text, flags=re.I)
 
 
 def git_commit() -> str | None:

@@ -15,7 +15,7 @@ Options = TypeVar("Options", bound=StudyOptions)
 
 # What may be told anew: bounds, replicates, where and on what a sweep runs. All else decides its results.
 _MAY_CHANGE = {
-    *("resume", "out", "data_root", "tracking_uri", "trials_at_once", "gpus_per_trial"),
+    *("resume", "out", "storage", "data_root", "tracking_uri", "trials_at_once", "gpus_per_trial"),
     *("seeds", "folds", "cross_validate", "confirm"),
     *("max_trials", "max_hours", "max_device_hours", "patience", "min_growth", "max_failures"),
 }
@@ -38,8 +38,9 @@ def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Op
     # What was left to a default is what the default was then: another version may have another.
     written = header[0].get("search") or {}
     values |= {key: written[key] for key in values if values[key] is None and key in written}
-    if "***" in str(values.get("tracking_uri")):  # its password is in no journal
-        values["tracking_uri"] = None
+    for key in ("tracking_uri", "storage"):
+        if "***" in str(values.get(key)):  # its password is in no journal
+            values[key] = None
     try:
         options = build(options_type, values, "--")
     except ConfigError as error:

@@ -5,7 +5,9 @@ A file in sweeps/ says only what it sweeps: a function from the options and the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import shlex
 import sys
 import uuid
@@ -22,9 +24,10 @@ from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
 from astmoa.journal import NAME as JOURNAL
-from astmoa.provenance import git_commit, machine, program, versions
+from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
+from astmoa.storage import Store, Upload, bring_run, is_address
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
@@ -59,7 +62,11 @@ def parse(study: str, options_type: type[StudyOptions], description: str) -> Stu
     run_dir = _after("--resume", sys.argv[1:])
     if run_dir is None or {"--help", "-h"} & set(sys.argv):
         return tyro.cli(options_type, description=description)
-    stored = stored_options(study, options_type, Path(run_dir))
+    kept = run_dir if is_address(run_dir) else None
+    run_dir = bring_run(kept) if kept else Path(run_dir)
+    stored = stored_options(study, options_type, run_dir)
+    if kept:
+        stored = dataclasses.replace(stored, storage=kept.rstrip("/").rpartition("/")[0])
     options = tyro.cli(options_type, description=description, default=stored)
     check_unchanged(stored, options)
     if options.out != stored.out:
@@ -76,10 +83,13 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
     from astmoa.records import load_sweep
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
-    from astmoa.tracking import LiveMirror, default_uri, redact
+    from astmoa.tracking import LiveMirror, default_uri
 
     console = Console(stderr=True)
-    out = options.out or Path("runs") / f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}"
+    out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
+    store = Store(kept) if kept else None
+    if store is not None:  # better found out before all sounds are read
+        store.check()
     tell_of_cut_line(out)
     template = options.template()
     backbone = load_backbone(options.backbone)
@@ -105,7 +115,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         console.print(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
-    uri = options.tracking_uri or default_uri(out)
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(out)
     argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
@@ -118,11 +128,16 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
     check_run_dir(out, header)  # before the tracker hears of it
-    with LiveMirror(out, uri) as mirror:
+    if store is not None:
+        header["storage"] = redact(kept)
+    upload = Upload(out, store, warn=console.print) if store else contextlib.nullcontext()
+    with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
-        reason = run_sweep(out, header, inputs=inputs, backbone=backbone, **at_once, **parts)
+        reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
         finish(out)
     console.print(f"Ended: {reason}.", highlight=False)
+    if uploaded is not None and uploaded.error:
+        console.print(f"Storage is behind: {uploaded.error}", highlight=False, soft_wrap=True, markup=False)
     show(out, uri, tracking_error=mirror.error)
     if reason == "interrupted":
         again = shlex.join([program("python"), argv[0], "--resume", str(out)])
@@ -157,8 +172,6 @@ def sweep_header(
     backbone: Backbone,
 ) -> dict[str, Any]:
     """The fields of the journal's first event: what was run, on what, with what."""
-    from astmoa.tracking import redact
-
     splits = {
         fold: {"train": len(s.train), "val": len(s.val), "test": len(s.test)} for fold, s in inputs.splits.items()
     }
@@ -181,6 +194,7 @@ def sweep_header(
         "backbone": {"name": backbone.name, "fingerprint": backbone.fingerprint, **dataclasses.asdict(backbone.shape)},
         "machine": machine(),
         "versions": versions(),
+        "package": package_hash(),
         "git_commit": git_commit(),
     }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from astmoa.config import BackboneConfig, DataConfig, DataName, OptimConfig, TrialConfig, complete
 from astmoa.errors import RunError
+from astmoa.storage import VARIABLE, is_address, join
 
 # Where and how arXiv 2402.00828 measured: a study whose points carry its figures says how this run's setting differs.
 SOFT_MOA_SETTING: dict[str, Any] = {
@@ -44,6 +46,7 @@ _NO_CHANGE = {
     "skip_bad_clips",
     "faithful",
     "only_paper",  # leaves points out
+    "storage",
     "resume",
     "max_failures",
 }
@@ -71,8 +74,12 @@ class StudyOptions:
     """Run folder: journal, checkpoints, table, picture, best bundle.
     Default: runs/STUDY-DATA-TIME.
     The same folder again goes on where it was interrupted, and runs nothing twice."""
+    storage: str | None = None
+    """Where run folders are kept when trials run on several machines: a folder that all of them share (NFS), or an
+    address such as s3://bucket/astmoa. With a folder, --out is a name in it. Default: $ASTMOA_STORAGE, else runs."""
     resume: Path | None = None
-    """Go on with this run folder, with the options that it was started with; those given besides may raise a bound."""
+    """Go on with this run folder, with the options that it was started with; those given besides may raise a bound.
+    Also the address of a run that was kept there, such as s3://bucket/astmoa/RUN: it is brought here first."""
     seeds: int = 2
     """Replicates of every configuration, with seeds 0, 1, ..."""
     folds: tuple[int, ...] = (1,)
@@ -101,7 +108,8 @@ class StudyOptions:
     gpus_per_trial: float | None = None
     """Share of a GPU that one trial holds. Default: 0.25 where there is a GPU, else 0."""
     tracking_uri: str | None = None
-    """MLflow tracking server, such as http://HOST:5000. Default: an SQLite file mlflow.db beside the run folder."""
+    """MLflow tracking server, such as http://HOST:5000.
+    Default: $MLFLOW_TRACKING_URI, else an SQLite file mlflow.db beside the run folder."""
     max_failures: int = 10
     """End the sweep after this many failed trials in a row."""
     skip_bad_clips: bool = False
@@ -121,6 +129,14 @@ class StudyOptions:
             raise RunError(f"--gpus-per-trial {gpus} is not possible: give a share from 0 to 1, or a whole number")
         if not self.folds or len(set(self.folds)) < len(self.folds):
             raise RunError(f"--folds {list(self.folds)} is not possible: name at least one test fold, and each once")
+
+    def place(self, name: str) -> tuple[Path, str | None]:
+        """The run folder, and the address where it is kept besides, if any. name: what it is called without --out."""
+        storage = self.storage or os.environ.get(VARIABLE)
+        if storage is None or is_address(storage):
+            out = self.out or Path("runs") / name
+            return out, join(storage, out.name) if storage else None
+        return (self.out if self.resume else Path(storage) / (self.out or name)), None
 
     def template(self) -> TrialConfig:
         """The trial that every point of the study varies: everything but the method, complete."""

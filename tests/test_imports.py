@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 FLOORS = [
     ["errors"],
     ["shape", "config", "journal", "frontier", "confidence", "provenance"],
-    ["audio", "petl", "backbone", "records"],
+    ["audio", "petl", "backbone", "records", "storage"],
     ["training", "report", "tracking"],
     ["sweep", "bundle", "export", "study_options"],
     ["resume", "search_options"],

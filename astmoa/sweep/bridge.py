@@ -35,7 +35,8 @@ class DriverSearcher(_Stateless, Searcher):
         proposal = self._driver.next()
         if proposal is None:  # None: ask again when a trial has ended
             return Searcher.FINISHED if self._driver.finished else None
-        return {"trial_id": proposal.trial_id, "trial": proposal.config.to_dict()}
+        alone = self._driver.trials[proposal.trial_id].alone
+        return {"trial_id": proposal.trial_id, "trial": proposal.config.to_dict(), "alone": alone}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: the driver was told by the scheduler."""
@@ -86,12 +87,25 @@ class DriverCallback(_Stateless, tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The worker died or never came up (then Ray did not call on_trial_start), or something unexpected raised."""
-        self._driver.fail(trial.config["trial_id"], _cause(trial))
+        trial_id, (lost, strike, why) = trial.config["trial_id"], _cause(trial)
+        if lost:
+            self._driver.lose(trial_id, why, strike)
+        else:
+            self._driver.fail(trial_id, why)
 
 
-def _cause(trial: Any) -> str:
-    """The error's line in Ray's traceback. `trial.get_error` knows it only once Ray has copied its files."""
+def _cause(trial: Any) -> tuple[bool, bool, str]:
+    """Is the worker lost, is that a strike (see `Retries`), and why, in one line.
+
+    From the text that Ray has just written: `trial.get_error` knows it only once Ray has copied its files.
+    """
     text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    died = [line for line in lines if line.startswith("The actor ")]
-    return (died or lines or ["the worker died"])[-1][:500]
+    lines = [line.strip() for line in text.rpartition("Failure #")[2].splitlines() if line.strip()]
+    # Ray kills a worker where a machine's memory runs out: the trial may be too large for it.
+    strikes = [line for line in lines if "its worker process has died" in line or "running low on memory" in line]
+    lost = strikes or [line for line in lines if "its node has died" in line or "is unavailable" in line]
+    if "error raised in its creation task" in text or not lost:
+        return False, False, (lines or ["the worker died"])[-1][:500]
+    if "exit_actor() is called" in lost[-1]:
+        return True, False, "its worker was told to end (SIGTERM) and has saved what it trained"
+    return True, bool(strikes), lost[-1].partition(" Some common causes")[0][:500]

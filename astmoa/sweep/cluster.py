@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import socket
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 import ray
 
 from astmoa.errors import RunError
+
+_MANY_MACHINES = 1000
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,55 @@ class Resources:
     gpus: float
     at_once: int
 
+    @property
+    def shared_device(self) -> bool:
+        """Do trials share a GPU, so that one alone would have more memory?"""
+        return 0 < self.gpus < 1
+
+    def of(self, alone: bool) -> dict[str, float]:
+        """As Ray asks for them. alone: with a whole GPU."""
+        return {"CPU": self.cpus, "GPU": 1.0 if alone and self.shared_device else self.gpus}
+
 
 def plan_resources(num_trials: int, trials_at_once: int | None, gpus_per_trial: float | None) -> Resources:
-    """Share out what Ray sees. Ray must be up. Raises RunError when a GPU is asked for and no node has one."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    num_gpus, most_gpus = sum(n.get("GPU", 0) for n in nodes), max((n.get("GPU", 0) for n in nodes), default=0)
-    gpus = gpus_per_trial if gpus_per_trial is not None else (0.25 if num_gpus else 0)
+    """Share out what Ray sees, and what its autoscaler may start. Ray must be up. Raises RunError when a GPU is asked
+    for and no machine has one."""
+    machines = _machines()
+    most_gpus = max((m.get("GPU", 0) for m in machines), default=0)
+    gpus = gpus_per_trial if gpus_per_trial is not None else (0.25 if most_gpus else 0)
     if gpus > most_gpus:
         raise RunError(
             f"--gpus-per-trial {gpus:g}: no machine here has that many GPUs (most: {most_gpus:g}); "
             "lower it, or use 0 to run on CPUs"
         )
-    # A trial must fit on one machine: only those count that have what it needs.
-    fitting = [n for n in nodes if n.get("GPU", 0) >= gpus]
-    num_cpus, most_cpus = (f(int(n.get("CPU", 1)) for n in fitting) for f in (sum, max))
-    at_once = min(trials_at_once or (int(num_gpus / gpus) if gpus else num_cpus), num_trials)
-    cpus = min(num_cpus / at_once, most_cpus)
+    # A trial must fit on one machine, and on one device of it where it holds a part.
+    fitting = [(int(m.get("CPU", 1)), _places(m, gpus)) for m in machines if _places(m, gpus)]
+    places = sum(places for _, places in fitting)
+    at_once = min(trials_at_once or places, num_trials)
+    busiest = [(cpus, math.ceil(at_once * places_here / places)) for cpus, places_here in fitting]
+    cpus = min(cpus / trials for cpus, trials in busiest)
     return Resources(cpus=int(cpus) if cpus >= 1 else cpus, gpus=gpus, at_once=at_once)
+
+
+def _places(machine: dict[str, float], gpus: float) -> int:
+    """Trials that a machine takes at once, with one CPU core each where they hold no GPU."""
+    if not gpus:
+        return int(machine.get("CPU", 1))
+    whole = int(machine.get("GPU", 0))
+    return whole // int(gpus) if gpus >= 1 else whole * int(1 / gpus + 1e-9)
+
+
+def _machines() -> list[dict[str, float]]:
+    """The resources of every machine that is up, or that the autoscaler may start."""
+    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = ray._private.state.state.get_cluster_config()  # what `ray up` told the autoscaler, if there is one
+    groups = config.node_group_configs if config is not None else ()
+    most = [dict(group.resources) for group in groups for _ in range(max(0, min(group.max_count, _MANY_MACHINES)))]
+
+    def size(machines: list[dict[str, float]]) -> tuple[float, float]:
+        return tuple(sum(machine.get(key, 0) for machine in machines) for key in ("GPU", "CPU"))
+
+    return max(up, most, key=size)
 
 
 def start_ray(bytes_to_share: int) -> None:
@@ -46,7 +81,7 @@ def start_ray(bytes_to_share: int) -> None:
     process."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     for name in ("ray", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong with a trial is in the journal
     if ray.is_initialized():
         return
     _check_ray_address()

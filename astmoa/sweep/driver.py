@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,8 @@ from astmoa.sweep.halving import Halving
 from astmoa.sweep.ledger import DrivenTrial, Event, Ledger, Sink
 from astmoa.sweep.past import recall
 from astmoa.sweep.proposals import Proposal
+from astmoa.sweep.replicates import Confirm, Replicates
+from astmoa.sweep.retries import Retries
 from astmoa.sweep.search import Proposer
 
 INTERRUPTED = "interrupted"
@@ -33,6 +34,7 @@ class Driver(Ledger):
 
     num_val_clips: validation clips of every fold; the standard error that the scheduler's margin is made of.
     share: GPUs, or CPUs where there is no GPU, that one trial holds: the factor from seconds to device-seconds.
+    shared_device: does a trial hold a part of a device, so that a whole one may help where its memory is too small?
     confirm: called once the search is over, with this driver; the replicates to run.
     """
 
@@ -44,16 +46,17 @@ class Driver(Ledger):
         *,
         scheduler: Halving | None = None,
         budget: Budget | None = None,
-        confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
+        confirm: Confirm | None = None,
         objectives: Sequence[str] = ("params", "accuracy"),
         num_val_clips: Mapping[int, int] | None = None,
         device: str = "cpu",
         share: float = 1.0,
+        shared_device: bool = False,
         clock: Callable[[], float] = time.time,
     ):
         super().__init__(share)
         self._journal, self.proposer, self._count = journal, proposer, count
-        self._scheduler, self.budget, self._confirm = scheduler, budget or Budget(), confirm
+        self._scheduler, self.budget = scheduler, budget or Budget()
         self.objectives, self._num_val_clips = tuple(objectives), num_val_clips or {}
         self._device, self._clock = device, clock
         self.failure: AstmoaError | None = None
@@ -68,10 +71,10 @@ class Driver(Ledger):
         """On the wall, once the search is over: replicates that confirm it come on top of its bounds."""
         self._given_up = False
         self._start = clock()
-        self._unfinished: deque[Proposal] = deque()
+        self._retries = Retries(journal, shared_device)
         self._decided: dict[str, int] = {}
         self._written: set[str] = set()
-        self._replicates: deque[Proposal] | None = None
+        self._replicates = Replicates(journal, confirm)
         self._changed: Callable[[str, DrivenTrial], None] = lambda what, trial: None
 
     def watch(self, changed: Callable[[str, DrivenTrial], None]) -> None:
@@ -97,39 +100,33 @@ class Driver(Ledger):
         self._make_up_for_crash()
         self._check_budget()
         if self._cutting:  # or it would wait for ever for what nobody starts
-            for proposal in self._unfinished:
-                self.trials[proposal.trial_id].state = "cut"
-            self._unfinished.clear()
-        if self._unfinished:
-            return self._unfinished.popleft()
+            self._retries.cut()
+        again = self._retries.next()
+        if again is not None:
+            return again.proposal
         if self.reason is None:
             proposal = self.proposer.next()
             if proposal is not None:
                 return self._add(proposal).proposal
             self.reason = self.proposer.exhausted
+        alone = self._retries.next_alone(self.trials.values())
+        if alone is not None:
+            return alone.proposal
         if any(trial.open and not trial.confirms for trial in self.trials.values()):
             return None
-        if self._confirm is not None and not self._too_many_failures:
-            if self._replicates is None:
-                self._begin_confirming()
-            if self._replicates:
-                return self._add(self._replicates.popleft()).proposal
+        if not self._too_many_failures:
+            if self.search_seconds is None:
+                self.search_seconds = self.elapsed
+            replicate = self._replicates.next(self)
+            if replicate is not None:
+                return self._add(replicate).proposal
         self.finished = not any(trial.open for trial in self.trials.values())
         return None
-
-    def _begin_confirming(self) -> None:
-        """The search is over and all of it has ended: name what is to be confirmed, and queue what is missing of it."""
-        self.search_seconds = self.elapsed
-        wanted = list(self._confirm(self))
-        points = list(dict.fromkeys(proposal.config.point() for proposal in wanted))
-        self._journal.append("confirm", points=points, num_trials=len(wanted))
-        states = {trial_id: trial.state for trial_id, trial in self.trials.items()}
-        self._replicates = deque(p for p in wanted if states.get(p.trial_id, "cut") == "cut")
 
     @property
     def num_waiting(self) -> int:
         """Replicates that are still to be started."""
-        return len(self._replicates or ())
+        return len(self._replicates)
 
     @property
     def _cutting(self) -> bool:
@@ -186,6 +183,9 @@ class Driver(Ledger):
         try:
             if record is not None and not self._take(trial, record):
                 return False
+            if end is not None and self._retries.out_of_memory(trial, end):
+                self._changed("retry", trial)
+                return False
             if end is not None:
                 self._end(trial, end | {"device_seconds": device_seconds})
                 return False
@@ -198,8 +198,21 @@ class Driver(Ledger):
             return False
         return self.failure is None
 
+    def lose(self, trial_id: str, error: str, strike: bool) -> None:
+        """A worker died, or its machine with it (then it is no strike): the trial goes on from its checkpoint."""
+        trial = self.trials[trial_id]
+        try:
+            enough = self._retries.lost(trial, error, strike)
+        except AstmoaError as failure:
+            self._give_up(failure)
+            return
+        if enough is None:
+            self._changed("retry", trial)
+        else:
+            self.fail(trial_id, enough)
+
     def fail(self, trial_id: str, error: str) -> None:
-        """A worker died or never came up: the trial may be tried again when the sweep is gone on with."""
+        """Something raised what a trial may not raise: it may be tried again when the sweep is gone on with."""
         trial = self.trials[trial_id]
         try:
             self._end(trial, {"state": "failed", "error": error, "device_seconds": trial.device_seconds, "retry": True})
@@ -258,7 +271,8 @@ class Driver(Ledger):
         self.seconds_before += past.seconds
         self.failures_in_a_row = 0
         self._decided, self._written = past.decided, past.written
-        self._unfinished = deque(past.unfinished)
+        for trial in past.unfinished:
+            self._retries.add(trial)
 
     def _make_up_for_crash(self) -> None:
         while self._decided:

@@ -39,6 +39,12 @@ class DrivenTrial:
     """As `training` part of device_seconds; the rest is start-up."""
     state: str = "proposed"
     """proposed, running, completed, stopped, failed; cut: by a budget, and to be gone on with."""
+    strikes: int = 0
+    """Workers that died while they ran it, on machines that live on: it may be to blame."""
+    losses: int = 0
+    """Workers that it has lost, for whatever reason."""
+    alone: bool = False
+    """It ran out of a shared device's memory: it gets a whole one."""
     failures_before: int = 0
     """Failures in a row when it was handed out or, later, started."""
     final: float | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from astmoa.config import TrialConfig
 from astmoa.errors import RunError
-from astmoa.sweep.ledger import Event
+from astmoa.sweep.ledger import DrivenTrial, Event
 from astmoa.sweep.proposals import Proposal
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Past:
 
     seconds: float
     """That earlier runs searched, on the wall."""
-    unfinished: list[Proposal]
+    unfinished: list[DrivenTrial]
     """To be gone on with, in the order of their proposal; failed ones that may be tried again are among them."""
     decided: dict[str, int]
     """Trials to be stopped, with their milestone: a crash came between the epoch and what follows from it."""
@@ -53,12 +53,15 @@ def recall(driver: Driver, events: Sequence[Event]) -> Past:
                 stopped[trial.trial_id] = milestone
         elif kind == "decision":
             stopped[trial.trial_id] = event["milestone"]
+        elif kind == "retry":
+            trial.strikes, trial.losses, trial.alone = event["strikes"], event["losses"], event["alone"]
         elif kind == "end" and event["state"] == "failed" and event.get("retry", True):
             # For a reason that may be gone now (a loss that became infinite is none): open again, and told as failed.
             if not trial.confirms:
                 trial.state = "failed"
                 driver.proposer.ended(trial)
                 trial.state = "proposed"
+            trial.strikes, trial.losses, trial.alone = 0, 0, False
         elif kind == "end" and lasting[trial.trial_id] == number:
             driver.settled(trial, event)
     open_trials = [trial for trial in driver.trials.values() if trial.open]
@@ -66,7 +69,7 @@ def recall(driver: Driver, events: Sequence[Event]) -> Past:
         trial.state = "cut" if trial.confirms else "proposed"
     return Past(
         seconds=_seconds_searched(events),
-        unfinished=[t.proposal for t in open_trials if not t.confirms and t.trial_id not in stopped],
+        unfinished=[t for t in open_trials if not t.confirms and t.trial_id not in stopped],
         decided={t.trial_id: stopped[t.trial_id] for t in open_trials if t.trial_id in stopped},
         written={event["trial_id"] for event in events if event["type"] == "decision"},
     )

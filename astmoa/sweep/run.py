@@ -7,6 +7,7 @@ loggers, restore and checkpoints are not used: its restore runs trials twice und
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,10 +21,13 @@ from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
 from astmoa.petl.params import count_params
+from astmoa.provenance import package_hash
+from astmoa.storage import Store
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
 from astmoa.sweep.budget import Budget, check_failures
 from astmoa.sweep.cluster import Resources, plan_resources, start_ray
 from astmoa.sweep.display import Display
+from astmoa.sweep.doctor import require_fit
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import Halving
 from astmoa.sweep.proposals import Proposal
@@ -48,10 +52,13 @@ def run_sweep(
     scheduler: Halving | None = None,
     budget: Budget | None = None,
     confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
+    store: Store | None = None,
+    device: str | None = None,
 ) -> str:
     """Run what `run_dir`'s journal does not already hold as completed. Returns why the sweep ended.
 
-    header: the fields of the `sweep` event. proposer: an enumerated study's proposals, or a search. Raises RunError if
+    header: the fields of the `sweep` event. proposer: an enumerated study's proposals, or a search. store: where trials
+    are kept, if not in `run_dir`. device: what trials train on; cuda where they hold a GPU. Raises RunError if
     `run_dir` was written by another study, search space, data set, backbone or set of trials, and where the sweep
     cannot go on (the disk is full, one trial after another fails). An interrupted call is continued by the same call.
     """
@@ -72,10 +79,15 @@ def run_sweep(
             inputs=inputs,
             backbone=packed,
             run_dir=str(run_dir.resolve()),
-            device="cuda" if resources.gpus else "cpu",
+            device=device or ("cuda" if resources.gpus else "cpu"),
             cpu_threads=max(1, int(resources.cpus)),
             device_share=resources.gpus or resources.cpus,
+            package=package_hash(),
+            store=store,
         )
+        kept = store.address if store else setup.run_dir
+        for note in require_fit(kept, shared, with_torch=setup.device == "cuda"):
+            print(note, file=sys.stderr)
         journal = Journal(run_dir)
         with contextlib.closing(journal):
             driver = Driver(
@@ -89,6 +101,7 @@ def run_sweep(
                 num_val_clips={fold: len(splits.val) for fold, splits in inputs.splits.items()},
                 device=setup.device,
                 share=setup.device_share,
+                shared_device=resources.shared_device,
             )
             with _one_line_for(run_dir):
                 driver.restore(events)
@@ -133,7 +146,9 @@ def _one_line_for(run_dir: Path) -> Iterator[None]:
 
 def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
     """Run trials until the driver has no more; True if the user interrupted them."""
-    trainable = tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus})
+    trainable = tune.with_resources(
+        trainable, lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])])
+    )
     with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
         tuner = tune.Tuner(
             trainable,

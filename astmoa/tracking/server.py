@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astmoa.errors import TrackingError
-from astmoa.provenance import program
+from astmoa.provenance import program, redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,12 +89,6 @@ def ui_command(uri: str) -> str:
     if folder is not None:  # or it leaves a folder where it is called
         words += ["--default-artifact-root", str(folder)]
     return shlex.join([*words, "--workers", "1", "--port", "5000"])
-
-
-def redact(text: str) -> str:
-    """The text with user:password@ of its URIs, and passwords among their parameters, replaced by stars."""
-    text = re.sub(r"(?<=://)[^/\s\"']*@", "***@", text)
-    return re.sub(r"([?&;](?:password|passwd|pwd|token|access_token|api_key)=)[^&\s\"']+", r"\1***", text, flags=re.I)
 
 
 def reason(error: BaseException) -> str:

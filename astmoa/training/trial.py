@@ -1,7 +1,8 @@
 """One trial from its configuration to its tested best epoch.
 
 Randomness is a function of (seed, purpose, epoch) and of nothing else: no global generator is used, so a trial does
-not depend on what its worker did before, and resuming needs no generator's state.
+not depend on what its worker did before. Resuming needs no generator's state but the augmentation's, and that only in
+the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from astmoa.audio.augment import spec_augment
 from astmoa.audio.fbank import padding
 from astmoa.backbone import Backbone
 from astmoa.config import TrialConfig, complete
-from astmoa.errors import ConfigError, DataError, NonFiniteLossError, RunError
+from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors, with_prefix
+from astmoa.training.checkpoint import load_tensors, save_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.scoring import bootstrap_interval, loss_per_clip, score
+from astmoa.training.state import PartialEpoch, check_owner, pack, unpack
 
 Record = dict[str, Any]
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,11 +41,11 @@ class Trial:
     """Trains one configuration. Use it as a context manager: on leaving, the backbone is as it was.
 
     with Trial(config, backbone, data, checkpoint_dir) as trial:
-        for record in trial.epochs(): ...     # resumes after the last checkpointed epoch
+        for record in trial.epochs(): ...     # resumes after the last checkpointed epoch, or step of one
         end = trial.test()
 
     Raises ConfigError if the data hold no such fold, DataError if they cannot be scored, RunError if the checkpoint
-    belongs to another configuration, NonFiniteLossError when training diverges.
+    belongs to another configuration, NonFiniteLossError when training diverges, Interrupted soon after `interrupt`.
     """
 
     def __init__(self, config: TrialConfig, backbone: Backbone, data: DeviceData, checkpoint_dir: Path | None = None):
@@ -73,6 +75,8 @@ class Trial:
         self.best: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
         self.resumed_epochs = 0
+        self._unfinished: PartialEpoch | None = None
+        self._interrupted = False
         self._checkpoint = checkpoint_dir / CHECKPOINT if checkpoint_dir else None
         seed, num_classes = _seed(config.seed, "init"), len(data.inputs.label_names)
         self.classifier = AdaptedClassifier(backbone.model, config.method, num_classes, seed, config.faithful)
@@ -95,11 +99,25 @@ class Trial:
         self.classifier.remove()
         self.optimizer.zero_grad(set_to_none=True)
 
+    @property
+    def spent(self) -> float:
+        """Seconds in what is saved: whole epochs, and the one that a resumed trial is in the middle of."""
+        part = self._unfinished
+        unfinished = part.train_seconds + part.val_seconds if part is not None else 0.0
+        return sum(record["seconds"] for record in self.records) + unfinished
+
+    def interrupt(self) -> None:
+        """Ask the trial to stop, from a signal handler say. After the training step or the batch of clips that it is
+        at, `epochs` saves a checkpoint to go on from, if there is anything new, and raises Interrupted; `test` raises
+        it too. The same configuration with the same folder then goes on, to the same result bit by bit on a CPU."""
+        self._interrupted = True  # and nothing else: the handler may run between any two bytecodes
+
     def epochs(self) -> Iterator[Record]:
         """One record per epoch: epoch, train_loss, val_loss, val_accuracy, lr, seconds, of which val_seconds for the
         validation, and step_seconds, one training step's mean. Records of a resumed trial come first."""
         yield from list(self.records)
         for epoch in range(len(self.records) + 1, self.config.optim.epochs + 1):
+            self._stop_if_interrupted()
             record = self._run_epoch(epoch)
             self.records.append(record)
             if self._is_best(record):
@@ -144,42 +162,66 @@ class Trial:
     def logits(self, clips: torch.Tensor) -> torch.Tensor:
         """clips: [c] indices -> [c, classes] float32"""
         self.classifier.eval()
-        batches = clips.split(2 * self.config.optim.batch_size)
-        return torch.cat([self._forward(self.data.batch(batch, self._padding)[0]) for batch in batches])
+        logits = []
+        for batch in clips.split(2 * self.config.optim.batch_size):
+            self._stop_if_interrupted()
+            logits.append(self._forward(self.data.batch(batch, self._padding)[0]))
+        return torch.cat(logits)
 
     def _run_epoch(self, epoch: int) -> Record:
-        start, optim = time.perf_counter(), self.config.optim
-        order = self._train[torch.randperm(len(self._train), generator=_generator(self.config.seed, "order", epoch))]
-        augment = _generator(self.config.seed, "augment", epoch, self.device)
-        total, lr = torch.zeros((), device=self.device), 0.0
-        self.classifier.train()
-        for index, clips in enumerate(order.split(optim.batch_size)):
-            lr = cosine_lr((epoch - 1) * self.steps_per_epoch + index, optim.epochs * self.steps_per_epoch, optim.lr)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
-            features, labels = self.data.batch(clips, self._padding)
-            features = spec_augment(features, optim.freq_mask, optim.time_mask, augment)
-            losses = loss_per_clip(self._forward(features), labels)
-            losses.mean().backward()
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            total += losses.detach().sum()  # stays on the device: no wait per step
-        train_loss = total.item() / len(order)
-        self._check_finite("training", train_loss, epoch)
-        trained = time.perf_counter()
-        val_loss, val_accuracy = self.evaluate(self._val)
+        part = self._unfinished or PartialEpoch(self._augment(epoch), torch.zeros((), device=self.device))
+        self._unfinished = None
+        try:
+            with part.counting("train_seconds"):
+                self._train_steps(epoch, part)
+            train_loss = part.total.item() / len(self._train)
+            self._check_finite("training", train_loss, epoch)
+            with part.counting("val_seconds"):
+                val_loss, val_accuracy = self.evaluate(self._val)
+        except Interrupted:
+            self._save(part)
+            raise
         self._check_finite("validation", val_loss, epoch)
-        end = time.perf_counter()
         return {
             "epoch": epoch,
             "train_loss": train_loss,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "lr": lr,
-            "seconds": end - start,
-            "val_seconds": end - trained,
-            "step_seconds": (trained - start) / self.steps_per_epoch,
+            "lr": self._lr(epoch, self.steps_per_epoch - 1),
+            "seconds": part.train_seconds + part.val_seconds,
+            "val_seconds": part.val_seconds,
+            "step_seconds": part.train_seconds / self.steps_per_epoch,
         }
+
+    def _train_steps(self, epoch: int, part: PartialEpoch) -> None:
+        """The steps that the epoch still lacks."""
+        optim = self.config.optim
+        order = self._train[torch.randperm(len(self._train), generator=_generator(self.config.seed, "order", epoch))]
+        self.classifier.train()
+        for clips in order.split(optim.batch_size)[part.steps :]:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr(epoch, part.steps)
+            features, labels = self.data.batch(clips, self._padding)
+            features = spec_augment(features, optim.freq_mask, optim.time_mask, part.augment)
+            losses = loss_per_clip(self._forward(features), labels)
+            losses.mean().backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            part.total += losses.detach().sum()  # stays on the device: no wait per step
+            part.steps += 1
+            self._stop_if_interrupted()
+
+    def _augment(self, epoch: int) -> torch.Generator:
+        return _generator(self.config.seed, "augment", epoch, self.device)
+
+    def _lr(self, epoch: int, index: int) -> float:
+        """Learning rate of step `index` (from 0) of an epoch (from 1)."""
+        optim, steps = self.config.optim, self.steps_per_epoch
+        return cosine_lr((epoch - 1) * steps + index, optim.epochs * steps, optim.lr)
+
+    def _stop_if_interrupted(self) -> None:
+        if self._interrupted:
+            raise Interrupted(f"interrupted after {len(self.records)} of {self.config.optim.epochs} epochs")
 
     def _forward(self, features: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -220,39 +262,27 @@ class Trial:
         """Write what is trained, as it is now, for `export` and `predict`."""
         save_tensors(path, self.classifier.tensors(), {**self._identity, "bf16": self.bf16})
 
-    def _save(self) -> None:
+    def _save(self, part: PartialEpoch | None = None) -> None:
+        """Write the checkpoint; `part`: the epoch after the last record, where it is not finished."""
         if self._checkpoint is None:
             return
-        # A parameter that never had a gradient (a convolution that is dropped) has no moments.
-        moments = {name: self.optimizer.state.get(parameter) for name, parameter in self.classifier.trainable.items()}
-        state = {name: moment for name, moment in moments.items() if moment}
-        tensors = prefixed("current", self.classifier.tensors()) | prefixed("best", self.best)
-        for moment in ("exp_avg", "exp_avg_sq", "step"):
-            tensors |= prefixed(moment, {name: state[name][moment] for name in state})
-        save_tensors(
-            self._checkpoint,
-            tensors,
-            {**self._identity, "bf16": self.bf16, "records": self.records, "best_epoch": self.best_epoch},
-        )
+        tensors = pack(self.classifier, self.optimizer, self.best)
+        metadata = {**self._identity, "bf16": self.bf16, "records": self.records, "best_epoch": self.best_epoch}
+        if part is not None:
+            tensors |= part.tensors()
+            metadata["unfinished"] = part.facts()
+        save_tensors(self._checkpoint, tensors, metadata)
 
     def _resume(self) -> None:
         tensors, metadata = load_tensors(self._checkpoint)
-        for key, ours in self._identity.items():
-            if metadata.get(key) != ours:
-                what = {"config_hash": "another configuration", "data": "other data", "backbone": "another backbone"}[
-                    key
-                ]
-                raise RunError(f"{self._checkpoint}: belongs to {what} ({metadata.get(key)}); choose another --out")
+        check_owner(self._checkpoint, metadata, self._identity)
         self.bf16 = metadata["bf16"]  # a trial keeps its precision when it moves between a GPU and a CPU
-        self.classifier.load(with_prefix("current", tensors))
-        moments = {moment: with_prefix(moment, tensors) for moment in ("exp_avg", "exp_avg_sq", "step")}
-        for name, parameter in self.classifier.trainable.items():
-            if name in moments["step"]:
-                state = {moment: moments[moment][name].to(self.device) for moment in moments}
-                self.optimizer.state[parameter] = state
-        self.best = {name: tensor.to(self.device) for name, tensor in with_prefix("best", tensors).items()}
+        self.best = unpack(tensors, self.classifier, self.optimizer)
         self.records, self.best_epoch = metadata["records"], metadata["best_epoch"]
         self.resumed_epochs = len(self.records)
+        if "unfinished" in metadata:
+            augment = self._augment(len(self.records) + 1)
+            self._unfinished = PartialEpoch.restored(tensors, metadata["unfinished"], augment)
 
 
 def _use_bf16(precision: str, device: torch.device) -> bool:

@@ -13,8 +13,8 @@ from astmoa.errors import ConfigError, RunError
 from astmoa.sweep.budget import Budget, check_failures
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.replay import MemoryJournal, VirtualClock, recorded, replay
-from astmoa.sweep.search import FixedProposals, replicates
-from tests.sweep.synthetic import NUM_VAL_CLIPS, SHAPE, SPACE, count, curves, driver, run, search
+from astmoa.sweep.search import FixedProposals, proposal_of, replicates
+from tests.sweep.synthetic import NUM_VAL_CLIPS, SHAPE, SPACE, count, curves, driver, run, search, template
 
 TABLE = curves()
 NUM_CANDIDATES = len(SPACE.candidates(SHAPE))
@@ -315,6 +315,112 @@ def test_failed_trials_are_tried_again_unless_they_diverged():
     assert again.next().trial_id == dead
     assert again.next().trial_id not in (dead, diverged)
     assert again.trials[diverged].state == "failed"
+
+
+def test_a_lost_worker_s_trial_goes_on_before_anything_new_and_is_no_failure():
+    clock = VirtualClock()
+    journal = MemoryJournal(clock)
+    made = driver(clock, journal, budget=Budget(max_failures=1))
+    lost, other = made.next().trial_id, made.next().trial_id
+    for trial_id in (lost, other):
+        made.start(trial_id)
+    made.report(lost, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, None, 1.0)
+    made.lose(lost, "the worker died", strike=True)
+    assert made.next().trial_id == lost
+    made.start(lost)
+    assert made.report(lost, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, None, 2.0)  # from its checkpoint
+    check_failures(made)
+    kinds = [event["type"] for event in journal.events if event.get("trial_id") == lost]
+    assert kinds == ["proposal", "start", "epoch", "retry", "start"]
+    (retry,) = [event for event in journal.events if event["type"] == "retry"]
+    assert {key: retry[key] for key in ("epoch", "error", "strikes", "losses", "alone")} == {
+        "epoch": 1,
+        "error": "the worker died",
+        "strikes": 1,
+        "losses": 1,
+        "alone": False,
+    }
+
+
+@pytest.mark.parametrize(("strike", "times"), [(True, 3), (False, 10)])
+def test_a_trial_that_loses_too_many_workers_is_failed_and_the_sweep_goes_on(strike, times):
+    made = driver()
+    trial_id = made.next().trial_id
+    for number in range(times):
+        assert made.trials[trial_id].state == "proposed"
+        made.start(trial_id)
+        made.lose(trial_id, f"boom {number}", strike)
+        if number < times - 1:
+            assert made.next().trial_id == trial_id
+    assert made.trials[trial_id].state == "failed"
+    assert f"boom {times - 1}" in made.first_error
+    assert made.next().trial_id != trial_id
+
+
+def test_strikes_are_counted_over_a_resume_and_a_failed_trial_begins_anew():
+    clock = VirtualClock()
+    journal = MemoryJournal(clock)
+    made = driver(clock, journal)
+    trial_id = made.next().trial_id
+    made.lose(trial_id, "boom", strike=True)
+    made.lose(made.next().trial_id, "boom", strike=True)
+    again = driver(clock, journal)
+    again.restore(list(journal.events))
+    assert again.next().trial_id == trial_id
+    assert again.trials[trial_id].strikes == 2
+    again.lose(trial_id, "boom", strike=True)
+    assert again.trials[trial_id].state == "failed"
+    third = driver(clock, journal)
+    third.restore(list(journal.events))
+    assert third.next().trial_id == trial_id
+    assert third.trials[trial_id].strikes == 0
+
+
+def no_memory(made, trial_id):
+    end = {"state": "failed", "error": "out of device memory", "retry": True, "out_of_memory": True}
+    return made.report(trial_id, None, end, 1.0)
+
+
+def test_what_is_too_large_for_a_shared_device_runs_alone_when_nothing_else_does():
+    points = [proposal_of(c, SPACE, SHAPE, template(1)) for c in list(SPACE.candidates(SHAPE))[:3]]
+    made = driver(proposer=FixedProposals(points), scheduler=None, shared_device=True)
+    large, *others = (made.next().trial_id for _ in range(3))
+    for trial_id in (large, *others):
+        made.start(trial_id)
+    assert not no_memory(made, large)
+    assert made.trials[large].open
+    end = {"state": "completed", "val_accuracy": 0.5, "test_accuracy": 0.5}
+    for trial_id in others:
+        assert made.next() is None  # the others still hold parts of devices
+        assert not made.finished
+        made.report(trial_id, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, end, 1.0)
+    assert made.next().trial_id == large
+    assert made.trials[large].alone
+    made.start(large)
+    assert not no_memory(made, large)
+    assert made.trials[large].state == "failed"
+    assert made.next() is None
+    assert made.finished
+
+
+def test_with_a_whole_device_there_is_no_more_memory_to_be_had():
+    made = driver(shared_device=False)
+    trial_id = made.next().trial_id
+    made.start(trial_id)
+    assert not no_memory(made, trial_id)
+    assert made.trials[trial_id].state == "failed"
+
+
+def test_a_budget_cuts_what_waits_for_a_device_of_its_own():
+    clock = VirtualClock()
+    made = driver(clock, budget=Budget(max_hours=1), shared_device=True)
+    trial_id = made.next().trial_id
+    made.start(trial_id)
+    no_memory(made, trial_id)
+    clock.now += 3601
+    assert made.next() is None
+    assert made.trials[trial_id].state == "cut"
+    assert made.finished
 
 
 class FullDisk(MemoryJournal):

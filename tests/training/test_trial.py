@@ -1,16 +1,26 @@
 import dataclasses
+import errno
+import itertools
 import math
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from astmoa.audio.fbank import GREY
+from astmoa.backbone import Backbone
 from astmoa.config import MethodConfig, OptimConfig, TrialConfig
-from astmoa.errors import ConfigError, DataError, NonFiniteLossError, RunError
+from astmoa.errors import AstmoaError, ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
+from astmoa.training import checkpoint
+from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.trial import CHECKPOINT, Trial, cosine_lr
-from tests.conftest import make_inputs
+from tests.conftest import make_inputs, make_model
 from tests.petl.test_classifier import identify
 
 CPU = torch.device("cpu")
@@ -47,6 +57,32 @@ def assert_same_runs(a, b):
     assert a[:2] == b[:2]
     assert a[2].keys() == b[2].keys()
     assert [name for name in a[2] if not torch.equal(a[2][name], b[2][name])] == []
+
+
+def at_point(trial, point, do):
+    """Do it right after the point-th training step or batch of other clips, counted from now on."""
+    points = itertools.count(1)
+
+    def count(*_):
+        if next(points) == point:
+            do()
+
+    trial.optimizer.register_step_post_hook(count)
+    trial.classifier.register_forward_hook(lambda module, *_: None if module.training else count())
+
+
+def interrupted(config, backbone, inputs, folder, point):
+    """Go on with a trial and interrupt it at a point; whether it came so far, and how many training steps it took."""
+    steps = []
+    with Trial(config, backbone, DeviceData(inputs, CPU), folder) as trial:
+        trial.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+        at_point(trial, point, trial.interrupt)
+        try:
+            list(trial.epochs())
+            trial.test()
+        except Interrupted:
+            return True, len(steps)
+    return False, len(steps)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=identify)
@@ -89,6 +125,196 @@ def test_every_kind_of_method_resumes_bitwise(method, faithful, tiny_backbone, t
     with Trial(trial_config, tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
         next(trial.epochs())
     assert_same_runs(run(trial_config, tiny_backbone, tiny_inputs, tmp_path), whole)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """What three epochs of five steps, validated in two batches, must come to."""
+    trial_config, backbone, inputs = config(epochs=3, batch_size=4), Backbone(make_model(), "tiny"), make_inputs()
+    return trial_config, backbone, inputs, run(trial_config, backbone, inputs)
+
+
+@given(points=st.lists(st.integers(1, 16), min_size=1, max_size=6))
+@settings(max_examples=20)
+def test_interruptions_anywhere_change_nothing_and_no_step_is_taken_twice(points, uninterrupted, tmp_path_factory):
+    """An epoch is seven points; points add up, so they fall into every epoch, several into one, and into the test."""
+    *trial, whole = uninterrupted
+    folder, steps = tmp_path_factory.mktemp("trial"), 0
+    for point in points:
+        steps += interrupted(*trial, folder, point)[1]
+    steps += interrupted(*trial, folder, math.inf)[1]
+    assert steps == 15
+    assert_same_runs(run(*trial, folder), whole)
+
+
+@pytest.mark.parametrize(
+    ("method", "faithful"),
+    [(m, ()) for m in METHODS] + [(MethodConfig("convpass"), ("dropped_convolution",))],
+    ids=lambda value: identify(value) if isinstance(value, MethodConfig) else "-".join(value),
+)
+def test_every_kind_of_method_goes_on_in_the_middle_of_an_epoch_bitwise(method, faithful, tiny_inputs, tmp_path):
+    """After every step of the first epoch, then in the second and in the last one. No state of the global generator is
+    saved: none may be used, not even where the backbone was pretrained with dropout."""
+    backbone = Backbone(make_model(hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5), "tiny")
+    trial_config = dataclasses.replace(config(method, epochs=3), faithful=faithful)
+    whole = run(trial_config, backbone, tiny_inputs)
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    ends = [interrupted(trial_config, backbone, tiny_inputs, tmp_path, point) for point in (1, 1, 1, 3, 3)]
+    assert ends == [(True, 1), (True, 1), (True, 1), (True, 2), (True, 2)]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_same_runs(run(trial_config, backbone, tiny_inputs, tmp_path), whole)
+
+
+def test_an_interruption_in_the_validation_saves_the_trained_epoch_at_once(uninterrupted, tmp_path):
+    *trial, whole = uninterrupted
+    assert interrupted(*trial, tmp_path, 6) == (True, 5)  # after the first of two batches
+    _, metadata = load_tensors(tmp_path / CHECKPOINT)
+    assert metadata["records"] == []
+    assert metadata["unfinished"]["steps"] == 5
+    assert metadata["unfinished"]["val_seconds"] > 0
+    assert interrupted(*trial, tmp_path, 1) == (True, 0)  # and there once more
+    assert load_tensors(tmp_path / CHECKPOINT)[1]["unfinished"]["val_seconds"] > metadata["unfinished"]["val_seconds"]
+    assert_same_runs(run(*trial, tmp_path), whole)
+
+
+def test_an_interruption_between_epochs_writes_nothing_and_repeats_nothing(uninterrupted, tmp_path):
+    trial_config, backbone, inputs, whole = uninterrupted
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), tmp_path) as trial:
+        at_point(trial, 7, trial.interrupt)  # in the last batch of the validation: the epoch is as good as done
+        epochs = trial.epochs()
+        record = next(epochs)
+        assert (record["epoch"], record["lr"]) == (1, trial.optimizer.param_groups[0]["lr"])
+        stamp = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+        with pytest.raises(Interrupted, match="after 1 of 3 epochs"):
+            next(epochs)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == stamp
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), tmp_path) as trial:
+        assert trial.resumed_epochs == 1
+    assert interrupted(trial_config, backbone, inputs, tmp_path, math.inf) == (False, 10)
+    assert_same_runs(run(trial_config, backbone, inputs, tmp_path), whole)
+
+
+def test_an_interruption_before_the_first_step_and_one_without_a_folder(tiny_backbone, tiny_inputs, tmp_path):
+    with Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
+        trial.interrupt()
+        with pytest.raises(Interrupted):
+            next(trial.epochs())
+    assert list(tmp_path.iterdir()) == []
+    assert interrupted(config(), tiny_backbone, tiny_inputs, None, 2) == (True, 2)
+
+
+def test_an_interruption_of_the_test_leaves_the_last_checkpoint(uninterrupted, tmp_path):
+    *trial, whole = uninterrupted
+    interrupted(*trial, tmp_path, math.inf)
+    stamp = (tmp_path / CHECKPOINT).stat().st_mtime_ns
+    assert interrupted(*trial, tmp_path, 1) == (True, 0)
+    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns == stamp
+    assert_same_runs(run(*trial, tmp_path), whole)
+
+
+def test_a_signal_interrupts_and_is_no_failure(uninterrupted, tmp_path):
+    trial_config, backbone, inputs, whole = uninterrupted
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), tmp_path) as trial:
+        before = signal.signal(signal.SIGTERM, lambda *_: trial.interrupt())
+        try:
+            at_point(trial, 9, lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with pytest.raises(Interrupted) as error:
+                list(trial.epochs())
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert not isinstance(error.value, AstmoaError)
+    assert load_tensors(tmp_path / CHECKPOINT)[1]["unfinished"]["steps"] == 2
+    assert_same_runs(run(trial_config, backbone, inputs, tmp_path), whole)
+
+
+def test_the_seconds_of_a_resumed_epoch_include_those_before(uninterrupted, tmp_path):
+    trial_config, backbone, inputs, _ = uninterrupted
+    start = time.perf_counter()
+    assert interrupted(trial_config, backbone, inputs, tmp_path, 2) == (True, 2)
+    tensors, metadata = load_tensors(tmp_path / CHECKPOINT)
+    unfinished = metadata["unfinished"]
+    assert 0 < unfinished["train_seconds"] < time.perf_counter() - start
+    assert unfinished["val_seconds"] == 0
+    unfinished |= {"train_seconds": 1000.0, "val_seconds": 5000.0}
+    save_tensors(tmp_path / CHECKPOINT, tensors, metadata)
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), tmp_path) as trial:
+        first, second, _ = trial.epochs()
+    assert 5000 < first["val_seconds"] < 5100
+    assert 200 < first["step_seconds"] < 220
+    assert first["seconds"] == pytest.approx(5 * first["step_seconds"] + first["val_seconds"])
+    assert second["seconds"] < 100
+
+
+def save_as_before(trial, path):
+    """A checkpoint as it was written before epochs could be interrupted."""
+    moments = {name: trial.optimizer.state[parameter] for name, parameter in trial.classifier.trainable.items()}
+    tensors = prefixed("current", trial.classifier.tensors()) | prefixed("best", trial.best)
+    for moment in ("exp_avg", "exp_avg_sq", "step"):
+        tensors |= prefixed(moment, {name: moments[name][moment] for name in moments})
+    identity = {
+        "config_hash": trial.config.hash(),
+        "data": trial.data.inputs.fingerprint,
+        "backbone": "tiny fingerprint",
+    }
+    facts = {"bf16": trial.bf16, "records": trial.records, "best_epoch": trial.best_epoch}
+    save_tensors(path, tensors, {**identity, **facts})
+
+
+def test_an_old_checkpoint_still_loads(tiny_inputs, tmp_path):
+    backbone = Backbone(make_model(), "tiny", "tiny fingerprint")
+    whole = run(config(), backbone, tiny_inputs)
+    with Trial(config(), backbone, DeviceData(tiny_inputs, CPU)) as trial:
+        epochs = trial.epochs()
+        next(epochs), next(epochs)
+        save_as_before(trial, tmp_path / CHECKPOINT)
+    with Trial(config(), backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
+        assert trial.resumed_epochs == 2
+    assert_same_runs(run(config(), backbone, tiny_inputs, tmp_path), whole)
+
+
+def test_an_epoch_begun_on_another_kind_of_device_goes_on(uninterrupted, tmp_path):
+    """A GPU's generator has a state of 16 bytes, which a CPU's does not take."""
+    *trial, _ = uninterrupted
+    interrupted(*trial, tmp_path, 2)
+    tensors, metadata = load_tensors(tmp_path / CHECKPOINT)
+    tensors["unfinished/augment"] = torch.zeros(16, dtype=torch.uint8)
+    save_tensors(tmp_path / CHECKPOINT, tensors, metadata)
+    assert interrupted(*trial, tmp_path, math.inf) == (False, 13)
+
+
+def test_two_writers_with_one_process_id_use_different_temporary_files(tmp_path, monkeypatch):
+    """Machines that share a folder may have the same ones."""
+    names, write = [], checkpoint.save_file
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    monkeypatch.setattr(checkpoint, "save_file", lambda t, path, **kw: (names.append(path), write(t, path, **kw)))
+    for _ in range(2):
+        save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {})
+    assert len(set(names)) == 2
+    assert {name.parent for name in names} == {tmp_path}, "a rename is atomic only within a file system"
+
+
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
+    save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {"is": "old"})
+
+    def fill_the_disk(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_tensors(tmp_path / CHECKPOINT, {"a": torch.zeros(2)}, {"is": "new"})
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    assert load_tensors(tmp_path / CHECKPOINT)[1] == {"is": "old"}
+
+
+def test_what_a_killed_process_left_is_removed_but_nothing_that_may_still_be_written(tmp_path):
+    left, young, other = (tmp_path / f"{name}.tmp" for name in (f"{CHECKPOINT}.12", f"{CHECKPOINT}.ab", "mine.12"))
+    for path, age in ((left, 7200), (young, 60), (other, 7200)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {})
+    assert set(tmp_path.iterdir()) == {young, other, tmp_path / CHECKPOINT}
 
 
 def test_a_finished_checkpoint_is_only_tested_again(tiny_backbone, tiny_inputs, tmp_path):

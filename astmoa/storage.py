@@ -1,0 +1,189 @@
+"""Run folders for machines without a common disk: in S3, or wherever else Arrow's file systems reach.
+
+A folder that all machines share (NFS) needs none of this: the run folder simply lies there. With an address, such as
+s3://bucket/astmoa, the run folder stays on the head's disk, where its journal can be appended to; workers put a trial's
+checkpoint at ADDRESS/RUN/trials/ID after every epoch, before the journal hears of the epoch, and `Upload` keeps the
+journal there up to date, so that another machine can go on where the head is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from astmoa.errors import RunError
+from astmoa.journal import NAME as JOURNAL
+from astmoa.provenance import redact
+
+VARIABLE = "ASTMOA_STORAGE"
+_RESULTS = ("table.md", "table.json", "frontier.png", "best")
+
+
+def is_address(text: object) -> bool:
+    """s3://bucket/prefix is, /mnt/runs is not."""
+    return "://" in str(text)
+
+
+def join(storage: str, name: str) -> str:
+    """The place `name` in a folder or behind an address, whose options (?region=...) stay at its end."""
+    place, question, options = storage.partition("?") if is_address(storage) else (storage, "", "")
+    return f"{place.rstrip('/')}/{name}{question}{options}"
+
+
+class Store:
+    """A folder behind an address. Every failure is a RunError in one line; passwords in the address are not in it."""
+
+    def __init__(self, address: str):
+        self.address = address.rstrip("/")
+        self._name = redact(self.address)
+        with self._one_line("opened"):
+            from pyarrow import fs
+
+            self._fs, self._root = fs.FileSystem.from_uri(self.address)
+            self._local = isinstance(self._fs, fs.LocalFileSystem)
+
+    def put(self, source: Path, name: str) -> None:
+        """Copy a file there. Either the whole of it appears under its name or nothing does."""
+        with self._one_line("written"):
+            path = f"{self._root}/{name}"
+            if self._local:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+            target = f"{path}.tmp" if self._local else path  # an object appears when its upload is complete
+            with open(source, "rb") as file, self._fs.open_output_stream(target) as out:
+                shutil.copyfileobj(file, out, 1 << 20)
+            if self._local:
+                self._fs.move(target, path)
+
+    def get(self, name: str, target: Path) -> bool:
+        """Bring a file here. False where there is none."""
+        with self._one_line("read"):
+            if not self.has(name):
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(target.name + ".tmp")
+            with self._fs.open_input_stream(f"{self._root}/{name}") as file, open(temporary, "wb") as out:
+                shutil.copyfileobj(file, out, 1 << 20)
+            temporary.replace(target)
+            return True
+
+    def has(self, name: str) -> bool:
+        return self.size(name) is not None
+
+    def size(self, name: str) -> int | None:
+        """Bytes; None where there is no such file."""
+        with self._one_line("read"):
+            info = self._fs.get_file_info(f"{self._root}/{name}")
+            return info.size if info.is_file else None
+
+    def remove(self, name: str) -> None:
+        with self._one_line("written"):
+            self._fs.delete_file(f"{self._root}/{name}")
+
+    def clear(self) -> None:
+        """Remove all that is in it."""
+        with self._one_line("written"):
+            self._fs.delete_dir(self._root)
+
+    def check(self) -> None:
+        """Write something, read it, remove it. Raises RunError."""
+        with tempfile.TemporaryDirectory() as folder:
+            name, path = f".astmoa-{uuid.uuid4().hex}", Path(folder) / "probe"
+            path.write_text(name)
+            self.put(path, name)
+            if not self.get(name, path) or path.read_text() != name:
+                raise RunError(f"storage {self._name}: what was written there cannot be read back")
+            self.remove(name)
+
+    @contextlib.contextmanager
+    def _one_line(self, what: str):
+        try:
+            yield
+        except (OSError, ValueError, ImportError) as error:
+            why = redact(" ".join(str(error).split()))[:200] or type(error).__name__
+            raise RunError(
+                f"storage {self._name}: cannot be {what} ({why}); check --storage, and that every machine may use it"
+            ) from None
+
+    def __reduce__(self) -> Any:  # a worker opens its own connection
+        return Store, (self.address,)
+
+
+class Upload:
+    """Keeps a run folder's journal in a store, every `interval` seconds while it grows, and its results at the end.
+
+    The sweep goes on whatever happens: the first failure is told to `warn`; `error` is the last one, after `close`.
+    """
+
+    def __init__(self, run_dir: Path, store: Store, warn: Callable[[str], object], interval: float = 5.0):
+        self._run_dir, self._store, self._warn, self._interval = run_dir, store, warn, interval
+        self._sent = 0
+        self.error: str | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="astmoa-storage", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send what is left, tables and best bundle too."""
+        self._closing.set()
+        self._thread.join()
+        try:
+            self._send_journal()
+            for name in _RESULTS:
+                here = self._run_dir / name
+                for path in here.rglob("*") if here.is_dir() else [here]:
+                    if path.is_file():
+                        self._store.put(path, str(path.relative_to(self._run_dir)))
+        except RunError as error:
+            self.error = str(error)
+
+    def _run(self) -> None:
+        warned = False
+        while not self._closing.wait(self._interval):
+            try:
+                self._send_journal()
+            except RunError as error:
+                if not warned:
+                    warned = True
+                    self._warn(f"{error}; trying again until the sweep ends")
+
+    def _send_journal(self) -> None:
+        journal = self._run_dir / JOURNAL
+        size = journal.stat().st_size if journal.is_file() else 0
+        if size > self._sent:
+            self._store.put(journal, JOURNAL)  # it may end in half a line, which readers drop
+            self._sent = size
+
+
+def bring_run(address: str, runs: Path = Path("runs")) -> Path:
+    """The run folder at `address`, made here for a sweep to go on in: its journal; checkpoints are fetched by workers.
+
+    A journal that is here already and goes further is kept. Raises RunError where no sweep was kept at the address.
+    """
+    store = Store(address)
+    run_dir = runs / store.address.partition("?")[0].rpartition("/")[2]
+    there, here = store.size(JOURNAL), run_dir / JOURNAL
+    if there is None:
+        raise RunError(f"{redact(address)}: no {JOURNAL} there; give the address of a run: the storage's, and its name")
+    if not here.is_file() or here.stat().st_size < there:
+        store.get(JOURNAL, here)
+    return run_dir
+
+
+def fetch(run_dir: Path, name: str, address: str | None) -> Path:
+    """A file of a run folder, brought here first where it is in the run's store only."""
+    path = Path(run_dir) / name
+    if not path.is_file() and address is not None:
+        Store(address).get(name, path)
+    return path

@@ -1,0 +1,220 @@
+"""Is every machine of the cluster fit for a sweep? Asked by `astmoa doctor`, and by every sweep before its first trial.
+
+Each machine is asked by a task of its own, all at once. What is wrong comes back as findings, one line each: which
+machine, what, and how to mend it. Machines that the autoscaler starts later are looked at by their first worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from astmoa.errors import RunError
+from astmoa.provenance import package_hash
+from astmoa.storage import Store, is_address, join
+from astmoa.sweep import probe
+
+LEAST_MEMORY = 1 << 30
+LEAST_DISK = 1 << 30
+PATIENCE = 25.0
+"""Seconds that a machine has to answer."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    machine: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.machine}: {self.problem}; {self.fix}"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine: Ray's view of it, and its own facts (see `probe.facts`; empty where it did not answer)."""
+
+    node_id: str
+    name: str
+    gpus: float
+    cpus: float
+    object_store: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def examine(
+    storage: str | None, bytes_to_share: int = 0, with_torch: bool = True
+) -> tuple[list[Machine], list[Finding]]:
+    """Look at every machine that is up. Ray must be up.
+
+    storage: a folder, or an address. bytes_to_share: what every machine will hold in its object store.
+    with_torch: where Ray has GPUs, ask torch whether it sees them.
+    """
+    name = f".astmoa-doctor-{uuid.uuid4().hex[:12]}"
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    place = join(storage, name) if storage is not None else None
+    findings: list[Finding] = []
+    with _folder(place, findings):
+        machines, late = _ask(nodes, place, with_torch)
+        findings += [
+            Finding(m.name, f"no answer within {PATIENCE:.0f} s", f"restart Ray there; {m.node_id}") for m in late
+        ]
+        if place is not None and not findings:
+            findings += _unseen(machines, place)
+    for machine in machines:
+        findings += _judge(machine, bytes_to_share)
+    return machines + late, findings
+
+
+def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str]:
+    """For a sweep. Returns what is worth saying; raises RunError with the first finding, and how many there are."""
+    machines, findings = examine(storage, bytes_to_share, with_torch)
+    if findings:
+        more = f" (and {len(findings) - 1} more: astmoa doctor lists them)" if len(findings) > 1 else ""
+        raise RunError(f"{findings[0]}{more}")
+    return _notes(machines, bytes_to_share)
+
+
+def wait_for(num_nodes: int, seconds: float) -> None:
+    """Until this many machines are up. Raises RunError."""
+    deadline = time.monotonic() + seconds
+    while (up := sum(node["Alive"] for node in ray.nodes())) < num_nodes:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{up} of {num_nodes} machines are up after {seconds:.0f} s; look at the logs of those that are missing"
+            )
+        time.sleep(1)
+
+
+def _ask(nodes: Sequence[dict[str, Any]], place: str | None, with_torch: bool) -> tuple[list[Machine], list[Machine]]:
+    """All machines that answered, and those that did not."""
+    known = [_machine(node) for node in nodes]
+    if len(known) == 1:  # this one: no process has to be started for it
+        return [_with_facts(known[0], probe.facts(place, known[0].node_id, with_torch and known[0].gpus > 0))], []
+    ray.cloudpickle.register_pickle_by_value(probe)  # it has to run where astmoa cannot be imported
+    try:
+        ask = ray.remote(num_cpus=0, max_retries=0)(probe.facts)
+        asked = {_on(ask, m).remote(place, m.node_id, with_torch and m.gpus > 0): m for m in known}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
+        machines, late = [], [m for ref, m in asked.items() if ref not in answered]
+        for ref in answered:
+            try:
+                machines.append(_with_facts(asked[ref], ray.get(ref)))
+            except ray.exceptions.RayError:
+                late.append(asked[ref])
+        return machines, late
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(probe)
+
+
+def _unseen(machines: Sequence[Machine], place: str) -> list[Finding]:
+    """What one machine wrote, all others must see."""
+    wrote = {m.node_id: m.name for m in machines if m.facts["storage"] is None}
+    if len(machines) == 1 or len(wrote) < len(machines):
+        return []
+    ray.cloudpickle.register_pickle_by_value(probe)
+    try:
+        look = ray.remote(num_cpus=0, max_retries=0)(probe.sees)
+        asked = {_on(look, m).remote(place, list(wrote)): m for m in machines}
+        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
+        shared = "give --storage a folder that all machines share, or s3://..."
+        folder = str(Path(place).parent)
+        return [
+            Finding(asked[ref].name, f"does not see in {folder} what {wrote[missing[0]]} wrote there", shared)
+            for ref in answered
+            if (missing := ray.get(ref))
+        ]
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(probe)
+
+
+def _judge(machine: Machine, bytes_to_share: int) -> list[Finding]:
+    told, here = machine.facts, []
+
+    def found(problem: str, fix: str) -> None:
+        here.append(Finding(machine.name, problem, fix))
+
+    if told["ray"] != ray.__version__:
+        found(f"Ray {told['ray']}, here {ray.__version__}", "install the same everywhere (ray up does)")
+    if told["error"] is not None:
+        found(f"astmoa does not work there ({told['error']})", "install it there as here (ray up does)")
+    elif told["package"] != package_hash():
+        found(f"its astmoa is {told['package']}, here {package_hash()}", "install the same everywhere (ray up does)")
+    if told["gpus"] is not None and told["gpus"] < int(machine.gpus):
+        found(
+            f"Ray has {machine.gpus:g} GPUs there, torch sees {told['gpus']}",
+            "look at nvidia-smi and the driver's version there, or start Ray with --num-gpus=0",
+        )
+    if told["memory"] < LEAST_MEMORY + bytes_to_share:
+        need = _gib(LEAST_MEMORY + bytes_to_share)
+        found(f"{_gib(told['memory'])} of memory are free, {need} are needed", "end other programs there")
+    if told["disk"] < LEAST_DISK:
+        found(f"{_gib(told['disk'])} are free on its temporary disk", "make room there, or set RAY_TMPDIR")
+    if told["storage"] is not None:
+        found(f"cannot write to the storage ({told['storage']})", "mount it there, or give --storage another place")
+    return here
+
+
+def _notes(machines: Sequence[Machine], bytes_to_share: int) -> list[str]:
+    least = min(machine.object_store for machine in machines)
+    if bytes_to_share <= 0.8 * least:
+        return []
+    return [
+        f"features and weights take {_gib(bytes_to_share)} of every machine's object store, the smallest has "
+        f"{_gib(least)}: Ray will spill to disk; start Ray with a larger --object-store-memory"
+    ]
+
+
+@contextlib.contextmanager
+def _folder(place: str | None, findings: list[Finding]):
+    """An empty folder in the storage, for the machines' files: seen by nobody before, so that no cache misleads."""
+    if place is None or is_address(place):
+        try:
+            yield
+        finally:
+            if place is not None:
+                with contextlib.suppress(RunError):
+                    Store(place).clear()
+        return
+    parent = Path(place).parent
+    new = not parent.exists()
+    try:
+        Path(place).mkdir(parents=True)
+    except OSError as error:
+        fix = "give --storage a folder that can be written to"
+        findings.append(Finding(socket.gethostname(), f"{parent} cannot be written ({error.strerror})", fix))
+    try:
+        yield
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _machine(node: dict[str, Any]) -> Machine:
+    own = node["Resources"]
+    name = f"{node.get('NodeManagerHostname') or '?'} ({node['NodeManagerAddress']})"
+    return Machine(node["NodeID"], name, own.get("GPU", 0), own.get("CPU", 0), int(own.get("object_store_memory", 0)))
+
+
+def _with_facts(machine: Machine, told: dict[str, Any]) -> Machine:
+    return Machine(machine.node_id, machine.name, machine.gpus, machine.cpus, machine.object_store, told)
+
+
+def _on(task: Any, machine: Machine) -> Any:
+    return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False))
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"
