@@ -1,14 +1,17 @@
 # Everything needs only Python 3.11 (to 3.13) and make; it is installed into .venv.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+# uv takes seconds where pip takes minutes. It does not read pip.conf: where it finds no index, pip is asked.
+INSTALL = $(PIP) uv && { .venv/bin/uv pip install --quiet --python .venv/bin/python --editable $(1) || $(PIP) --editable $(1); }
 
-.PHONY: help install sweep test lint benchmarks clean
+.PHONY: help install sweep test lint benchmarks constraints clean
 
 help:
 	@echo "make install     install into .venv, nothing more"
 	@echo "make sweep       install, then run sweeps/n_vs_p.py on the built-in data and backbone (minutes on 2 cores)"
 	@echo "make test        install what tests need, then lint and test"
 	@echo "make benchmarks  measure step time, warm workers and peak memory"
+	@echo "make constraints pin the versions that clusters install (cluster/constraints.txt)"
 	@echo "make clean       remove the environment"
 
 install: .venv/installed
@@ -28,17 +31,22 @@ benchmarks: .venv/installed
 	.venv/bin/python benchmarks/warm_workers.py
 	.venv/bin/python benchmarks/peak_memory.py
 
+# The versions that a cluster installs, for every Python that it may have.
+constraints: .venv/installed
+	.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --upgrade \
+	  --custom-compile-command "make constraints" --output-file cluster/constraints.txt pyproject.toml
+
 clean:
 	rm -rf .venv
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "error: $(PYTHON) is not Python 3.11 to 3.13; call make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Installing into .venv (about 5 GB, a minute or more)"
+	@echo "Installing into .venv (about 5 GB, up to some minutes)"
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(call INSTALL,.)
 	@touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) --editable '.[test]'
+	$(call INSTALL,'.[test]')
 	@touch $@

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def load_backbone(name: str) -> Backbone:
     Raises BackboneError when there are no weights, when it is no Audio Spectrogram Transformer, or when tensors are
     missing.
     """
-    source = str(resources.files("astmoa") / "assets" / "builtin_ast") if name == "builtin" else name
+    source = str(Path(__file__).parent / "assets" / "builtin_ast") if name == "builtin" else name
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

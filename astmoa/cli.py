@@ -16,6 +16,7 @@ from rich.console import Console
 from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete
 from astmoa.data_cli import Check
+from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line
 from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
@@ -185,6 +186,7 @@ COMMANDS = {
     "predict": Predict,
     "replay": Replay,
     "track": Track,
+    "doctor": Doctor,
     "data": Data,
 }
 

@@ -47,7 +47,9 @@ def plan_resources(num_trials: int, trials_at_once: int | None, gpus_per_trial: 
             "lower it, or use 0 to run on CPUs"
         )
     # A trial must fit on one machine, and on one device of it where it holds a part.
-    fitting = [(int(m.get("CPU", 1)), _places(m, gpus)) for m in machines if _places(m, gpus)]
+    fitting = [(m.get("CPU", 0), _places(m, gpus)) for m in machines if m.get("CPU", 0) and _places(m, gpus)]
+    if not fitting:
+        raise RunError("no machine here has a CPU core for a trial: start Ray there with --num-cpus")
     places = sum(places for _, places in fitting)
     at_once = min(trials_at_once or places, num_trials)
     busiest = [(cpus, math.ceil(at_once * places_here / places)) for cpus, places_here in fitting]
@@ -58,7 +60,7 @@ def plan_resources(num_trials: int, trials_at_once: int | None, gpus_per_trial: 
 def _places(machine: dict[str, float], gpus: float) -> int:
     """Trials that a machine takes at once, with one CPU core each where they hold no GPU."""
     if not gpus:
-        return int(machine.get("CPU", 1))
+        return int(machine.get("CPU", 0))
     whole = int(machine.get("GPU", 0))
     return whole // int(gpus) if gpus >= 1 else whole * int(1 / gpus + 1e-9)
 

@@ -23,6 +23,7 @@ from astmoa.errors import RunError
 from astmoa.provenance import package_hash
 from astmoa.storage import Store, is_address, join
 from astmoa.sweep import probe
+from astmoa.sweep.cluster import plan_resources, start_ray
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
@@ -74,6 +75,27 @@ def examine(
     for machine in machines:
         findings += _judge(machine, bytes_to_share)
     return machines + late, findings
+
+
+def examine_cluster(
+    storage: str | None, num_nodes: int, wait: float, gpus_per_trial: float | None
+) -> tuple[list[Machine], list[str]]:
+    """Join the cluster (or start Ray on this machine), wait until `num_nodes` are up, look at all, and leave it.
+
+    Raises RunError where no cluster answers or too few machines come up.
+    """
+    start_ray(0)
+    try:
+        wait_for(num_nodes, wait)
+        machines, found = examine(storage)
+        findings = [str(finding) for finding in found]
+        try:
+            plan_resources(1, None, gpus_per_trial)
+        except RunError as error:
+            findings.append(str(error))
+        return machines, findings
+    finally:
+        ray.shutdown()
 
 
 def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str]:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from astmoa.tracking.live import LiveMirror
 from astmoa.tracking.mirror import Mirror, Mirrored
-from astmoa.tracking.server import default_uri, redact, ui_command
+from astmoa.tracking.server import check, default_uri, redact, ui_command
 
-__all__ = ["LiveMirror", "Mirror", "Mirrored", "default_uri", "redact", "sync", "ui_command"]
+__all__ = ["LiveMirror", "Mirror", "Mirrored", "check", "default_uri", "redact", "sync", "ui_command"]
 
 
 def sync(run_dir: Path, uri: str) -> Mirrored:

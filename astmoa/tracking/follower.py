@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TextIO
 
 from astmoa.errors import AstmoaError
 from astmoa.journal import NAME as JOURNAL_NAME
@@ -84,15 +85,16 @@ def main() -> None:
     stdin that ends without a line 2 means that the sweep's process is gone, however it ended: so is this one, at once.
     """
     os.nice(5)  # trials first
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print as they please; MLflow did, to servers only
     told = json.loads(sys.stdin.readline())
-    follower = Follower(Path(told["run_dir"]), told["uri"], told["interval"], lambda text: _answer(warn=text))
+    follower = Follower(Path(told["run_dir"]), told["uri"], told["interval"], lambda text: _answer(answers, warn=text))
     if not sys.stdin.readline():
         os._exit(1)
-    _answer(end=follower.close())
+    _answer(answers, end=follower.close())
 
 
-def _answer(**fields: str | None) -> None:
-    print(json.dumps(fields), flush=True)
+def _answer(answers: TextIO, **fields: str | None) -> None:
+    print(json.dumps(fields), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Mirror:
         self._behind |= self._progress.add(news)
         self._offset = offset
         try:
-            with locked(self.run_dir), server.one_line_errors(self.uri, self.run_dir):
+            with locked(self.run_dir), server.one_line_errors(self.uri, server.again(self.run_dir, self.uri)):
                 return self._pass(self._progress, artifacts)
         except BaseException:
             self._forget()

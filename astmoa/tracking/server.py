@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _NOISY = ("mlflow", "alembic", "alembic.runtime.migration", "urllib3.connectionpool")
 
@@ -51,7 +52,7 @@ def experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 
 @contextlib.contextmanager
-def one_line_errors(uri: str, run_dir: Path) -> Iterator[None]:
+def one_line_errors(uri: str, remedy: str) -> Iterator[None]:
     """Turns everything that a tracker can do to us into a TrackingError that names the way back."""
     _import_mlflow()
     import requests
@@ -61,7 +62,13 @@ def one_line_errors(uri: str, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"tracking at {redact(uri)} failed ({reason(error)}); {again(run_dir, uri)}") from error
+        raise TrackingError(f"tracking at {redact(uri)} failed ({reason(error)}); {remedy}") from error
+
+
+def check(uri: str) -> None:
+    """Raises TrackingError where nobody answers, within seconds."""
+    with one_line_errors(uri, "start the server, or give another --tracking-uri"):
+        connect(uri).search_experiments(max_results=1)
 
 
 def again(run_dir: Path, uri: str) -> str:

@@ -1,0 +1,51 @@
+"""Is a file for `ray up` ready to be used? Ray itself finds some of this out when machines are running already."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from pathlib import Path
+
+import yaml
+
+MARK = "!SET_ME"
+
+
+def problems(path: Path) -> list[str]:
+    """One line for every field that is still to be set or that Ray does not know. Starts nothing, asks nobody."""
+    text = path.read_text()
+    unset = [
+        f"{path}:{number}: {MARK} is left: put your own value there, without the mark ({line.strip()})"
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(rf"{MARK}\b", line.partition(" #")[0]) and not line.lstrip().startswith("#")
+    ]
+    if unset:
+        return unset
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        return [f"{path}: no YAML ({' '.join(str(error).split())[:200]}): mend it there"]
+    if not isinstance(config, dict):
+        return [f"{path}: no cluster file: it holds no fields"]
+    return [f"{path}: {problem}" for problem in _unknown(config)]
+
+
+def _unknown(config: dict) -> list[str]:
+    import jsonschema
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        logging.disable()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            validate_config(prepare_config(config))
+    except jsonschema.ValidationError as error:
+        where = ".".join(map(str, error.absolute_path)) or "the file"
+        return [f"{where}: {error.message.splitlines()[0][:200]}: mend it, Ray would refuse it"]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return [f"Ray cannot use it ({' '.join(str(error).split())[:200]}): mend it"]
+    finally:
+        logging.disable(logging.NOTSET)
+    missing = [place for place in (config.get("file_mounts") or {}).values() if not Path(place).expanduser().exists()]
+    return [f"file_mounts: {place} does not exist: call from the checkout's top folder" for place in missing]
