@@ -7,10 +7,13 @@ trial that says it is done by itself, and tells `on_trial_complete`.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorError, RuntimeEnvSetupError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -82,6 +85,9 @@ class DriverCallback(_Stateless, tune.Callback):
     def __init__(self, driver: Driver):
         self._driver = driver
 
+    def setup(self, *_: Any, **info: Any) -> None:
+        _count_as_lost_workers()
+
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._driver.start(trial.config["trial_id"])
 
@@ -92,6 +98,18 @@ class DriverCallback(_Stateless, tune.Callback):
             self._driver.lose(trial_id, why, strike)
         else:
             self._driver.fail(trial_id, why)
+
+
+def _count_as_lost_workers() -> None:
+    """Make Ray Tune take every way in which Ray ends a worker for an error of its trial.
+
+    Some exceptions are none of its RayActorErrors. It would raise them, and with them would end the sweep: so it does
+    where Ray kills a worker because its machine's memory runs out.
+    """
+    lost = (RayActorError, OutOfMemoryError, ActorUnschedulableError, RuntimeEnvSetupError)
+    for name in ("ray.air.execution._internal.actor_manager", "ray.tune.execution.tune_controller"):
+        with contextlib.suppress(ImportError):  # another Ray: it may have mended this
+            importlib.import_module(name).RayActorError = lost  # both only ask isinstance
 
 
 def _cause(trial: Any) -> tuple[bool, bool, str]:

@@ -43,7 +43,7 @@ def _unknown(config: dict) -> list[str]:
     except jsonschema.ValidationError as error:
         where = ".".join(map(str, error.absolute_path)) or "the file"
         return [f"{where}: {error.message.splitlines()[0][:200]}: mend it, Ray would refuse it"]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
         return [f"Ray cannot use it ({' '.join(str(error).split())[:200]}): mend it"]
     finally:
         logging.disable(logging.NOTSET)

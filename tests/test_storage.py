@@ -1,0 +1,163 @@
+"""Run folders behind an address: on this machine's disk, and in an S3 that moto plays."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from astmoa.errors import RunError
+from astmoa.journal import Journal, read_journal
+from astmoa.storage import Store, Upload, bring_run, fetch, join
+from astmoa.study_options import StudyOptions
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """The address of a bucket."""
+    server = pytest.importorskip("moto.server", reason="no moto here: no S3 to be tested")
+    import boto3
+
+    os.environ |= {"AWS_ACCESS_KEY_ID": "moto", "AWS_SECRET_ACCESS_KEY": "moto"}
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="sounds")
+    yield f"s3://sounds/runs?scheme=http&endpoint_override={host}:{port}&region=us-east-1"
+    running.stop()
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del os.environ[key]
+
+
+@pytest.fixture(params=["file", "s3"])
+def address(request, tmp_path):
+    return request.getfixturevalue("s3") if request.param == "s3" else f"file://{tmp_path}/there"
+
+
+def test_what_is_put_is_got_elsewhere_and_replaced(address, tmp_path):
+    store = pickle.loads(pickle.dumps(Store(join(address, f"put-{time.time_ns()}"))))
+    here, back = tmp_path / "here", tmp_path / "deep" / "back"
+    assert store.size("trials/1/x") is None
+    assert not store.get("trials/1/x", back)
+    assert not back.exists()
+    for content in (b"one", b"and another" * 300_000):
+        here.write_bytes(content)
+        store.put(here, "trials/1/x")
+        assert store.size("trials/1/x") == len(content)
+        assert store.get("trials/1/x", back)
+        assert back.read_bytes() == content
+    assert [path.name for path in back.parent.iterdir()] == ["back"]
+    store.remove("trials/1/x")
+    assert not store.has("trials/1/x")
+
+
+def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(address, tmp_path):
+    store = Store(join(address, f"check-{time.time_ns()}"))
+    store.check()
+    if address.startswith("file"):
+        assert list(Path(store.address.removeprefix("file://")).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("s3://no-such-bucket-here/x?scheme=http&endpoint_override={endpoint}&region=us-east-1", "no-such-bucket-here"),
+        ("s3://sounds/x?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1", "cannot be"),
+        ("nonsense://sounds/x", "nonsense"),
+        ("file:///proc/no/x", "cannot be written"),
+    ],
+)
+def test_a_store_that_does_not_work_is_one_line_within_30_seconds(bad, words, s3):
+    endpoint = s3.partition("endpoint_override=")[2].partition("&")[0]
+    start = time.monotonic()
+    with pytest.raises(RunError, match=words) as raised:
+        Store(bad.format(endpoint=endpoint)).check()
+    assert "\n" not in str(raised.value)
+    assert "--storage" in str(raised.value)
+    assert time.monotonic() - start < 30
+
+
+def test_a_password_in_an_address_is_in_no_message():
+    with pytest.raises(RunError) as raised:
+        Store("s3://ann:hush@sounds/x?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1").check()
+    assert "hush" not in str(raised.value)
+
+
+def test_a_journal_is_kept_while_it_grows_and_brought_to_another_machine(address, tmp_path):
+    run_dir, name = tmp_path / "head" / "run", f"run-{time.time_ns()}"
+    store = Store(join(address, name))
+    journal = Journal(run_dir)
+    with Upload(run_dir, store, warn=pytest.fail, interval=0.05) as upload:
+        for number in range(3):
+            journal.append("epoch", trial_id="t", epoch=number)
+            deadline = time.monotonic() + 30
+            while store.size("journal.jsonl") != (run_dir / "journal.jsonl").stat().st_size:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        journal.append("sweep_end", reason="done")
+        (run_dir / "best").mkdir()
+        (run_dir / "best" / "config.yaml").write_text("x: 1")
+        (run_dir / "table.md").write_text("table")
+    assert upload.error is None
+    brought = bring_run(store.address, tmp_path / "new head")
+    assert brought == tmp_path / "new head" / name
+    assert read_journal(brought) == read_journal(run_dir)
+    assert fetch(brought, "best/config.yaml", store.address).read_text() == "x: 1"
+    assert not fetch(brought, "trials/none", store.address).exists()
+    # What is here and goes further is kept.
+    with open(brought / "journal.jsonl", "a") as file:
+        file.write('{"type": "resume", "time": 1}\n')
+    assert read_journal(bring_run(store.address, tmp_path / "new head"))[-1]["type"] == "resume"
+
+
+def test_where_no_run_was_kept_is_said(address, tmp_path):
+    with pytest.raises(RunError, match=r"no journal\.jsonl there"):
+        bring_run(join(address, "nothing"), tmp_path)
+
+
+def test_a_store_that_goes_down_is_told_once_and_does_not_end_the_sweep(tmp_path):
+    told: list[str] = []
+    journal = Journal(tmp_path / "run")
+    (tmp_path / "there").mkdir()
+    store = Store(f"file://{tmp_path}/there/run")
+    with Upload(tmp_path / "run", store, told.append, interval=0.02) as upload:
+        (tmp_path / "there").rmdir()
+        (tmp_path / "there").write_text("no folder any more")
+        journal.append("sweep", study="x")
+        deadline = time.monotonic() + 30
+        while not told:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)
+    assert len(told) == 1
+    assert "trying again" in told[0]
+    assert "cannot be written" in upload.error
+
+
+@pytest.mark.parametrize(
+    ("options", "variable", "out", "kept"),
+    [
+        ({}, None, "runs/name", None),
+        ({"out": Path("mine")}, None, "mine", None),
+        ({"storage": "/mnt/all"}, None, "/mnt/all/name", None),
+        ({"storage": "/mnt/all", "out": Path("mine")}, None, "/mnt/all/mine", None),
+        ({}, "/mnt/all", "/mnt/all/name", None),
+        ({"storage": "s3://b/p/"}, "/mnt/all", "runs/name", "s3://b/p/name"),
+        ({"storage": "s3://b/p", "out": Path("deep/mine")}, None, "deep/mine", "s3://b/p/mine"),
+        ({"storage": "s3://b/p?region=x"}, None, "runs/name", "s3://b/p/name?region=x"),
+        (
+            {"storage": "/mnt/all", "out": Path("/mnt/all/mine"), "resume": Path("/mnt/all/mine")},
+            None,
+            "/mnt/all/mine",
+            None,
+        ),
+    ],
+)
+def test_where_a_run_lies(options, variable, out, kept, monkeypatch):
+    monkeypatch.delenv("ASTMOA_STORAGE", raising=False)
+    if variable:
+        monkeypatch.setenv("ASTMOA_STORAGE", variable)
+    assert StudyOptions(**options).place("name") == (Path(out), kept)
