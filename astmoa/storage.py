@@ -36,6 +36,13 @@ def join(storage: str, name: str) -> str:
     return f"{place.rstrip('/')}/{name}{question}{options}"
 
 
+def split(address: str) -> tuple[str, str]:
+    """The inverse of `join`."""
+    place, question, options = address.partition("?")
+    folder, _, name = place.rstrip("/").rpartition("/")
+    return f"{folder}{question}{options}", name
+
+
 class Store:
     """A folder behind an address. Every failure is a RunError in one line; passwords in the address are not in it."""
 
@@ -172,7 +179,7 @@ def bring_run(address: str, runs: Path = Path("runs")) -> Path:
     A journal that is here already and goes further is kept. Raises RunError where no sweep was kept at the address.
     """
     store = Store(address)
-    run_dir = runs / store.address.partition("?")[0].rpartition("/")[2]
+    run_dir = runs / split(address)[1]
     there, here = store.size(JOURNAL), run_dir / JOURNAL
     if there is None:
         raise RunError(f"{redact(address)}: no {JOURNAL} there; give the address of a run: the storage's, and its name")

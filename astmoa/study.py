@@ -27,7 +27,7 @@ from astmoa.journal import NAME as JOURNAL
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
-from astmoa.storage import Store, Upload, bring_run, is_address
+from astmoa.storage import Store, Upload, bring_run, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
@@ -66,7 +66,7 @@ def parse(study: str, options_type: type[StudyOptions], description: str) -> Stu
     run_dir = bring_run(kept) if kept else Path(run_dir)
     stored = stored_options(study, options_type, run_dir)
     if kept:
-        stored = dataclasses.replace(stored, storage=kept.rstrip("/").rpartition("/")[0])
+        stored = dataclasses.replace(stored, storage=split(kept)[0])
     options = tyro.cli(options_type, description=description, default=stored)
     check_unchanged(stored, options)
     if options.out != stored.out:

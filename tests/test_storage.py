@@ -11,7 +11,7 @@ import pytest
 
 from astmoa.errors import RunError
 from astmoa.journal import Journal, read_journal
-from astmoa.storage import Store, Upload, bring_run, fetch, join
+from astmoa.storage import Store, Upload, bring_run, fetch, join, split
 from astmoa.study_options import StudyOptions
 
 
@@ -35,6 +35,11 @@ def s3():
 @pytest.fixture(params=["file", "s3"])
 def address(request, tmp_path):
     return request.getfixturevalue("s3") if request.param == "s3" else f"file://{tmp_path}/there"
+
+
+@pytest.mark.parametrize("storage", ["s3://b", "s3://b/p", "s3://b/p?region=x&scheme=http", "file:///mnt/x"])
+def test_a_place_in_a_storage_is_joined_and_split(storage):
+    assert split(join(storage, "run")) == (storage, "run")
 
 
 def test_what_is_put_is_got_elsewhere_and_replaced(address, tmp_path):
