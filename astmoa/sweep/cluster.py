@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -89,10 +90,29 @@ def start_ray(bytes_to_share: int) -> None:
     _check_ray_address()
     # Not address="auto": it also finds the private Ray of another program on this machine, and dies with it.
     own = {"include_dashboard": False, "object_store_memory": max(200_000_000, int(1.3 * bytes_to_share))}
-    with contextlib.suppress(ValueError):  # Ray's answer to a size for the store of a cluster that is there already
-        ray.init(**own, **quiet)
-        return
-    ray.init(**quiet)
+    try:
+        with contextlib.suppress(ValueError):  # Ray's answer to a size for the store of a cluster that is there already
+            ray.init(**own, **quiet)
+            return
+        ray.init(**quiet)
+    except (RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
+        raise RunError(_why_not_joined(" ".join(str(error).split()))) from None
+
+
+def _why_not_joined(text: str) -> str:
+    versions = re.findall(r"Ray: (\S+) Python: (\S+)", text)
+    if len(versions) == 2:
+        (ray_there, python_there), (ray_here, python_here) = versions
+        return (
+            f"the cluster runs Ray {ray_there} with Python {python_there}, here are Ray {ray_here} and Python "
+            f"{python_here}: run the sweep on the cluster (ray submit), or install the same here"
+        )
+    if "Failed to connect" in text:
+        return (
+            "the Ray cluster does not let us in: does it want its token? Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
+            "as on its head, or unset RAY_ADDRESS to run here alone"
+        )
+    return f"Ray cannot be joined or started ({text[:200]}): ray status tells more; unset RAY_ADDRESS to run here alone"
 
 
 def _check_ray_address() -> None:

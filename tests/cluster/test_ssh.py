@@ -208,7 +208,9 @@ def test_nothing_from_the_environment_is_written_down(up, submitted):
 
 def test_who_has_no_token_may_not_use_the_cluster(up):
     strange = f"RAY_AUTH_TOKEN={'0' * 64} ray status"
-    told = up.ray("exec", str(up.file), f"{strange} >/dev/null 2>&1; echo stranger $?; ray status >/dev/null; echo owner $?")
+    told = up.ray(
+        "exec", str(up.file), f"{strange} >/dev/null 2>&1; echo stranger $?; ray status >/dev/null; echo owner $?"
+    )
     assert re.search(r"^stranger [1-9]", told, re.MULTILINE)
     assert re.search(r"^owner 0", told, re.MULTILINE)
 
