@@ -51,12 +51,12 @@ from astmoa.sweep.cluster import Resources
 from astmoa.sweep.display import Display
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import make_scheduler
+from astmoa.sweep.news import News
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.run import _tune
 from astmoa.sweep.sampler import OptunaSampler
 from astmoa.sweep.search import Search
 from astmoa.sweep.space import Space
-from astmoa.sweep.worker import News
 from astmoa.tracking import LiveMirror
 
 import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it is imported)
@@ -95,6 +95,8 @@ class Options:
     """Epochs of one trial that is not stopped."""
     at_once: int = 4
     """Workers."""
+    machines: int = 1
+    """Ray's nodes, all on this machine, each with its part of the workers as made-up GPUs."""
     sampler: str = "ehvi"
     """nsga2, tpe, gp, random."""
     scheduler: str = "none"
@@ -156,6 +158,9 @@ class PlainList:
         self.finished = True
         return None
 
+    def runs_alone(self, trial_id: str) -> bool:
+        return False
+
     def start(self, trial_id: str) -> None:
         """Nothing is kept."""
 
@@ -166,6 +171,9 @@ class PlainList:
         return end is None
 
     def fail(self, trial_id: str, error: str) -> None:
+        raise RuntimeError(error)
+
+    def lose(self, trial_id: str, error: str, strike: bool) -> None:
         raise RuntimeError(error)
 
 
@@ -228,21 +236,38 @@ def make_search(options: Options, meter: Meter) -> Search:
 
 def drive(options: Options, driver: Any) -> None:
     """With a Ray of our own: one that other programs on this machine use would run its trials on the same workers."""
-    ray.init(
-        address="local",
-        num_cpus=options.at_once,
-        include_dashboard=False,
-        object_store_memory=2 * 10**8,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
     at_once = min(options.at_once, options.trials)
+    with started(options), tempfile.TemporaryDirectory(prefix="astmoa-bench-") as workers:
+        trainable = tune.with_parameters(NoOp, workers=Path(workers), at_once=at_once)
+        gpus = 1 if options.machines > 1 else 0
+        _tune(trainable, Resources(cpus=1, gpus=gpus, at_once=at_once), driver)
+
+
+@contextlib.contextmanager
+def started(options: Options) -> Iterator[None]:
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    memory = 2 * 10**8
+    if options.machines == 1:
+        own = {"num_cpus": options.at_once, "include_dashboard": False, "object_store_memory": memory}
+        ray.init(address="local", **own, **quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    from ray.cluster_utils import Cluster
+
+    share = math.ceil(options.at_once / options.machines)
+    each = {"num_cpus": share, "num_gpus": share, "object_store_memory": memory}
+    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **each})
     try:
-        with tempfile.TemporaryDirectory(prefix="astmoa-bench-") as workers:
-            trainable = tune.with_parameters(NoOp, workers=Path(workers), at_once=at_once)
-            _tune(trainable, Resources(cpus=1, gpus=0, at_once=at_once), driver)
+        for _ in range(options.machines - 1):
+            cluster.add_node(**each)
+        ray.init(address=cluster.address, **quiet)
+        yield
     finally:
         ray.shutdown()
+        cluster.shutdown()
 
 
 def ray_pass(options: Options) -> tuple[Meter, dict[str, Any]]:

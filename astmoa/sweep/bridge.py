@@ -38,7 +38,7 @@ class DriverSearcher(_Stateless, Searcher):
         proposal = self._driver.next()
         if proposal is None:  # None: ask again when a trial has ended
             return Searcher.FINISHED if self._driver.finished else None
-        alone = self._driver.trials[proposal.trial_id].alone
+        alone = self._driver.runs_alone(proposal.trial_id)
         return {"trial_id": proposal.trial_id, "trial": proposal.config.to_dict(), "alone": alone}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:

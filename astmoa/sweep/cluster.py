@@ -109,8 +109,8 @@ def _why_not_joined(text: str) -> str:
         )
     if "Failed to connect" in text:
         return (
-            "the Ray cluster does not let us in: does it want its token? Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
-            "as on its head, or unset RAY_ADDRESS to run here alone"
+            "the Ray cluster does not let us in: does it want its token? Set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH as on its head, or unset RAY_ADDRESS to run here alone"
         )
     return f"Ray cannot be joined or started ({text[:200]}): ray status tells more; unset RAY_ADDRESS to run here alone"
 

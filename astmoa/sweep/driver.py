@@ -114,7 +114,7 @@ class Driver(Ledger):
             return alone.proposal
         if any(trial.open and not trial.confirms for trial in self.trials.values()):
             return None
-        if not self._too_many_failures:
+        if not self.gave_up:
             if self.search_seconds is None:
                 self.search_seconds = self.elapsed
             replicate = self._replicates.next(self)
@@ -123,6 +123,10 @@ class Driver(Ledger):
         self.finished = not any(trial.open for trial in self.trials.values())
         return None
 
+    def runs_alone(self, trial_id: str) -> bool:
+        """Does it need a device of its own?"""
+        return self.trials[trial_id].alone
+
     @property
     def num_waiting(self) -> int:
         """Replicates that are still to be started."""
@@ -130,17 +134,13 @@ class Driver(Ledger):
 
     @property
     def _cutting(self) -> bool:
-        return self.failure is not None or self._too_many_failures or self.budget.time_is_up(self) is not None
-
-    @property
-    def _too_many_failures(self) -> bool:
-        self._given_up = self._given_up or self.failures_in_a_row >= self.budget.max_failures
-        return self._given_up
+        return self.failure is not None or self.gave_up or self.budget.time_is_up(self) is not None
 
     @property
     def gave_up(self) -> bool:
         """Did too many trials fail one after another?"""
-        return self._too_many_failures
+        self._given_up = self._given_up or self.failures_in_a_row >= self.budget.max_failures
+        return self._given_up
 
     def _check_budget(self) -> None:
         if self.reason is None:

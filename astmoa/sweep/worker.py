@@ -28,6 +28,7 @@ from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
+from astmoa.sweep.news import News
 from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import CHECKPOINT, Trial
 
@@ -50,17 +51,6 @@ class WorkerSetup:
     """Hash of the driver's package: a worker of another version would train something else."""
     store: Store | None = None
     """Where trials are kept, if not in a `run_dir` that all machines see."""
-
-
-@dataclass(frozen=True)
-class News:
-    """One result: an epoch's record, with the last one its end, or the end alone of a trial that failed. An object,
-    because Ray flattens dictionaries."""
-
-    record: dict[str, Any] | None
-    end: dict[str, Any] | None
-    device_seconds: float
-    """That the trial has held its share of the device so far, earlier runs included."""
 
 
 class TrialWorker(tune.Trainable):
