@@ -21,6 +21,10 @@ fail() {
   exit 1
 }
 
+for setting; do
+  case $setting in [A-Z]*=*) ;; *) fail "$setting is no setting: give NAME=VALUE" ;; esac
+done
+
 # uv takes seconds where pip takes minutes, and brings a Python where the machine's own is too old.
 uv=$(command -v uv || echo "$home/uv/bin/uv")
 if ! [ -x "$uv" ]; then
@@ -61,12 +65,7 @@ chmod 600 "$token"
   # shellcheck disable=SC2016
   echo 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.astmoa/auth_token"'
   echo "export RAY_USAGE_STATS_ENABLED=0"
-  for setting; do
-    case $setting in
-      [A-Z]*=*) printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}" ;;
-      *) fail "$setting is no setting: give NAME=VALUE" ;;
-    esac
-  done
+  for setting; do printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}"; done
 } >"$home/env.sh"
 line='[ ! -f ~/.astmoa/env.sh ] || . ~/.astmoa/env.sh # astmoa'
 grep -qxF "$line" ~/.bashrc 2>/dev/null || printf '\n%s\n' "$line" >>~/.bashrc

@@ -1,0 +1,154 @@
+"""The scripts that `ray up` calls, as far as they need no cluster: wrong settings, and AWS's notice."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
+
+
+def stand_in(folder: Path, name: str, body: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+    (folder / name).chmod(0o755)
+
+
+def setup(home: Path, *settings: str, path: str | None = None) -> subprocess.CompletedProcess:
+    environment = {"HOME": str(home), "PATH": path or os.environ["PATH"]}
+    command = ["bash", str(CLUSTER / "setup.sh"), *settings]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_a_word_that_is_no_setting_is_refused_before_anything_is_installed(tmp_path):
+    done = setup(tmp_path, "ASTMOA_STORAGE=/x", "ASTMOA_STORAGE")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "ASTMOA_STORAGE is no setting: give NAME=VALUE" in done.stderr
+    assert list((tmp_path / ".astmoa").iterdir()) == []
+    assert not (tmp_path / ".bashrc").exists()
+
+
+@pytest.mark.parametrize(
+    ("uv", "python", "words"),
+    [
+        (None, "exit 1", "install python3 and python3-venv"),
+        ('[ "$1" != venv ]', "exit 0", "no Python 3.11 to 3.13 here"),
+        ('[ "$1" = venv ] || { echo "no such package: torch" >&2; exit 1; }', "exit 1", "astmoa cannot be installed"),
+    ],
+)
+def test_what_keeps_a_machine_from_being_set_up_is_one_line_with_the_machine_and_the_fix(uv, python, words, tmp_path):
+    stand_in(tmp_path / "bin", "python3", python)
+    if uv is not None:
+        stand_in(tmp_path / "bin", "uv", uv)
+    done = setup(tmp_path, "A=1", path=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("setup.sh on ")
+    assert words in line
+    assert not (tmp_path / ".astmoa" / "installed").exists()  # or the next time would take it for done
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """AWS's, as a machine sees it: a token first; then nothing, and from `notice` on the notice."""
+
+    notice = threading.Event()
+
+    def do_PUT(self):
+        self.answer(200 if "ttl" in str(self.headers).lower() else 400, b"a-token")
+
+    def do_GET(self):
+        allowed = self.headers.get("X-aws-ec2-metadata-token") == "a-token"
+        if not allowed or not self.path.endswith("/latest/meta-data/spot/instance-action"):
+            self.answer(401, b"")
+        elif self.notice.is_set():
+            self.answer(200, b'{"action": "terminate"}')
+        else:
+            self.answer(404, b"")
+
+    def answer(self, code, body):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        """Nothing."""
+
+
+@pytest.fixture
+def metadata():
+    Metadata.notice.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
+@pytest.mark.slow
+def test_a_spot_notice_drains_the_machine_and_has_its_trials_save_what_they_have(metadata, tmp_path):
+    calls, tools = tmp_path / "calls", tmp_path / "bin"
+    for name in ("ray", "pkill"):
+        stand_in(tools, name, f'echo "{name} $*" >>{calls}')
+    stand_in(tools, "pgrep", f"[ ! -e {tmp_path / 'gone'} ]")
+    stand_in(tools, "python", "echo a-node-id")
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "ASTMOA_METADATA": metadata,
+        "ASTMOA_METADATA_EVERY": "0.1",
+        "RAY_HEAD_IP": "10.0.0.1",
+    }
+    subprocess.run(["bash", str(CLUSTER / "spot_notice.sh")], env=environment, check=True, timeout=10)
+    watcher = int((tmp_path / ".astmoa" / "spot.pid").read_text())
+    time.sleep(1)
+    assert not calls.exists()
+    assert Path(f"/proc/{watcher}").exists()
+    Metadata.notice.set()
+    until(lambda: calls.exists() and calls.read_text().count("\n") == 2)
+    drain, notice = calls.read_text().splitlines()
+    assert drain.startswith("ray drain-node --address=10.0.0.1:6379 --node-id=a-node-id ")
+    assert "DRAIN_NODE_REASON_PREEMPTION" in drain
+    assert notice == "pkill -TERM -f ^ray::.*Trainable"
+    until(lambda: not running(watcher))
+
+
+@pytest.mark.slow
+def test_the_watch_for_a_notice_ends_with_ray_and_a_second_one_replaces_the_first(metadata, tmp_path):
+    tools = tmp_path / "bin"
+    stand_in(tools, "pgrep", f"[ ! -e {tmp_path / 'gone'} ]")
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "ASTMOA_METADATA": metadata,
+        "ASTMOA_METADATA_EVERY": "0.1",
+    }
+    watchers = []
+    for _ in range(2):
+        subprocess.run(["bash", str(CLUSTER / "spot_notice.sh")], env=environment, check=True, timeout=10)
+        watchers.append(int((tmp_path / ".astmoa" / "spot.pid").read_text()))
+        time.sleep(0.5)
+    until(lambda: not running(watchers[0]))
+    assert running(watchers[1])
+    (tmp_path / "gone").touch()
+    until(lambda: not running(watchers[1]))
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
