@@ -28,6 +28,7 @@ import logging
 import math
 import os
 import random
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -257,6 +258,8 @@ def started(options: Options) -> Iterator[None]:
         return
     from ray.cluster_utils import Cluster
 
+    # Its address is left where every program on this machine looks for a Ray to join.
+    os.environ["RAY_TMPDIR"] = folder = tempfile.mkdtemp(prefix="astmoa-")
     share = math.ceil(options.at_once / options.machines)
     each = {"num_cpus": share, "num_gpus": share, "object_store_memory": memory}
     cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **each})
@@ -268,6 +271,7 @@ def started(options: Options) -> Iterator[None]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def ray_pass(options: Options) -> tuple[Meter, dict[str, Any]]:
