@@ -65,6 +65,9 @@ chmod 600 "$token"
   # shellcheck disable=SC2016
   echo 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.astmoa/auth_token"'
   echo "export RAY_USAGE_STATS_ENABLED=0"
+  # As a sweep sets them for a Ray of its own (astmoa/sweep/__init__.py).
+  echo "export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_LD_PRELOAD_ON_WORKERS=1"
+  echo "export MALLOC_CONF=oversize_threshold:0,dirty_decay_ms:60000"
   for setting; do printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}"; done
 } >"$home/env.sh"
 line='[ ! -f ~/.astmoa/env.sh ] || . ~/.astmoa/env.sh # astmoa'
