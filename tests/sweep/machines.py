@@ -30,7 +30,7 @@ from typing import Any
 from astmoa.training.inputs import Inputs
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 180.0
+PATIENCE = 300.0
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -100,6 +100,9 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             # A machine whose port is closed is given up after five of these. One that is slow still has 50 s.
             "RAY_health_check_period_ms": "500",
+            # A worker that is cut off closes its connections after 20 s. Its driver, which only listens, does not hear
+            # of that, and waits for five minutes before it asks.
+            "RAY_grpc_keepalive_timeout_ms": "120000",
         }
         self.machines: list[Session] = []
         ports = [f"--{name}-port={free_port()}" for name in ("dashboard", "ray-client-server")]
@@ -142,6 +145,7 @@ class Cluster:
         folder = self.folder / str(next(self._numbers))
         own = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0", f"--temp-dir={folder}"]
         own += [f"--num-cpus={cpus}", f"--num-gpus={gpus}", "--object-store-memory=150000000"]
+        own += ["--include-log-monitor=false"]  # nobody reads its lines
         command = [*within, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *own, *arguments]
         return Session(command, self.environment, folder.with_suffix(".log"))
 
@@ -158,6 +162,56 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+class Network:
+    """Another network, and a cable to it that can be pulled. Raises OSError where this computer does not allow that."""
+
+    def __init__(self):
+        self._name = f"astmoa{os.getpid()}"
+        self._here, self._there = (f"am{os.getpid()}{side}" for side in "ab")
+        self._prefix = f"10.{secrets.randbelow(200) + 50}.{secrets.randbelow(256)}"
+        _ip("netns", "add", self._name)
+        try:
+            _ip("link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self._name)
+            _ip("addr", "add", f"{self._prefix}.1/30", "dev", self._here)
+            _ip("link", "set", self._here, "up")
+            _ip("addr", "add", f"{self._prefix}.2/30", "dev", self._there, within=self._name)
+            _ip("link", "set", "lo", "up", within=self._name)
+            self.join()
+        except BaseException:
+            self.close()
+            raise
+
+    def cut(self) -> None:
+        _ip("link", "set", self._there, "down", within=self._name)
+
+    def join(self) -> None:
+        _ip("link", "set", self._there, "up", within=self._name)
+        _ip("route", "replace", "default", "via", f"{self._prefix}.1", within=self._name)  # a cut takes it away
+
+    def add_machine(self, cluster: Cluster, shared: Sequence[Path]) -> Session:
+        """One with its own /tmp, of which these folders are shared with all others."""
+        script = "mount -t tmpfs none /mnt\n"
+        for number, folder in enumerate(shared):
+            script += f"mkdir /mnt/{number} && mount --bind {folder} /mnt/{number}\n"
+        script += "mount -t tmpfs none /tmp\n"
+        for number, folder in enumerate(shared):
+            script += f"mkdir -p {folder} && mount --move /mnt/{number} {folder}\n"
+        script += f'mkdir -p {cluster.folder}\nexec "$@"'
+        shell = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+        within = ["ip", "netns", "exec", self._name, *shell]
+        return cluster.add(within=within, options=[f"--node-ip-address={self._prefix}.2"])
+
+    def close(self) -> None:
+        _ip("netns", "del", self._name)  # and with it the cable
+
+
+def _ip(*arguments: str, within: str | None = None) -> None:
+    command = ["ip", *(("-n", within) if within else ()), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
 # -- a sweep whose trials tell, and misbehave
 
 
@@ -168,14 +222,15 @@ class Rig:
     folder: Path
     gated: Sequence[str] = ()
     """Wait before their last epoch for the file `gate`: as long as it is not there, the sweep cannot end."""
+    slow: Sequence[str] = ()
+    """Take an additional tenth of a second for every training step, unless they go on from a checkpoint."""
     deadly: Sequence[str] = ()
-    """Kill their worker at the end of the second epoch, and at the end of every second one after that."""
+    """Kill their worker at the end of the second epoch, and at the end of every second one after that. The driver hears
+    of the first time as if Ray had done it, because the machine ran out of memory."""
     large: Sequence[str] = ()
     """Are out of memory after an epoch, unless they have a whole device."""
     too_large: Sequence[str] = ()
     """Are out of memory after an epoch."""
-    step_seconds: float = 0.0
-    """Added to every training step."""
 
     @property
     def gate(self) -> Path:
@@ -221,6 +276,7 @@ def _install(rig: Rig) -> None:
     from astmoa.training.trial import Trial
 
     begin, epochs, close, augment = Trial.__init__, Trial.epochs, Trial.close, module.spec_augment
+    slow = False
 
     def tell(trial: Trial, event: str, **more: Any) -> None:
         line = {"trial": trial.config.hash(), "pid": os.getpid(), "time": time.time(), "event": event, **more}
@@ -231,7 +287,9 @@ def _install(rig: Rig) -> None:
         return ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
 
     def rigged_begin(self: Trial, *arguments: Any) -> None:
+        nonlocal slow
         begin(self, *arguments)
+        slow = self.config.hash() in rig.slow and not self.resumed_epochs and self._unfinished is None
         steps = self._unfinished.steps if self._unfinished else 0
         tell(self, "open", epochs=self.resumed_epochs, steps=steps, gpus=ray.get_gpu_ids(), share=share())
 
@@ -253,7 +311,7 @@ def _install(rig: Rig) -> None:
         tell(self, "close")
 
     def rigged_augment(*arguments: Any) -> torch.Tensor:
-        time.sleep(rig.step_seconds)
+        time.sleep(0.1 if slow else 0)
         return augment(*arguments)
 
     Trial.__init__, Trial.epochs, Trial.close = rigged_begin, rigged_epochs, rigged_close
@@ -281,6 +339,8 @@ def _drive(run_dir: Path, trials: Any, rig: Rig, store: Any = None, tracker: str
     from tests.conftest import make_inputs
     from tests.sweep.test_run import HEADER, backbone
 
+    if rig.deadly:
+        _mistake_first_death()
     with contextlib.ExitStack() as stack:
         if store is not None:
             stack.enter_context(Upload(run_dir, store, print, interval=0.5))
@@ -288,3 +348,20 @@ def _drive(run_dir: Path, trials: Any, rig: Rig, store: Any = None, tracker: str
             stack.enter_context(LiveMirror(run_dir, tracker, interval=2, warn=print))
         inputs, options = rigged(make_inputs(), rig), {"device": "cpu", "store": store, **options}
         print(run_sweep(run_dir, HEADER, trials, inputs, backbone(), **options), flush=True)
+
+
+def _mistake_first_death() -> None:
+    """Tell Ray Tune of the first worker's death what Ray tells where its memory monitor has killed the worker. That
+    cannot be had for real without filling the memory of the computer that runs the tests."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import ActorDiedError, OutOfMemoryError
+
+    failed, mistaken = RayActorManager._actor_task_failed, []
+
+    def mistake(self: Any, exception: Exception, **task: Any) -> None:
+        if isinstance(exception, ActorDiedError) and not mistaken:
+            mistaken.append(exception)
+            exception = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nMemory ...")
+        failed(self, exception=exception, **task)
+
+    RayActorManager._actor_task_failed = mistake

@@ -1,6 +1,6 @@
 """kill -9, again and again in one search, through real Ray: in the end journal, rungs and tracker do not show it.
 
-Each kill costs a start of Ray, some ten seconds: by default there are four. ASTMOA_KILLS=20 takes minutes.
+Each kill costs a start of Ray, some ten seconds: by default there are two. ASTMOA_KILLS=20 takes minutes.
 
 One worker at a time, so that the order of a search is determined and two runs of it can be compared event by event.
 """
@@ -30,7 +30,7 @@ from tests.sweep.synthetic import SPACE
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = int(os.environ.get("ASTMOA_KILLS", "4"))
+NUM_KILLS = int(os.environ.get("ASTMOA_KILLS", "2"))
 EPOCHS, NUM_CLIPS = 9, 80
 TEMPLATE = TrialConfig(optim=OptimConfig(epochs=EPOCHS, batch_size=8, freq_mask=0, time_mask=0))
 SEARCH = {"space": SPACE.to_json(), "scheduler": "pareto_asha", "objectives": ["params", "accuracy"]}
@@ -95,8 +95,7 @@ def search(run_dir: Path) -> str:
 def start(run_dir: Path) -> subprocess.Popen:
     """In a session of its own: Ray's processes are killed together with the driver."""
     root = Path(__file__).resolve().parents[2]
-    # One thread: on a machine that does something else too, two that wait for each other take ten times as long.
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_THREAD_LIMIT": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", DRIVER, str(run_dir)]
     return subprocess.Popen(
         command,
@@ -107,13 +106,6 @@ def start(run_dir: Path) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
-
-
-def to_the_end(run_dir: Path) -> str:
-    process = start(run_dir)
-    output, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors
-    return output.strip()
 
 
 def num_lines(run_dir: Path) -> int:
@@ -184,20 +176,22 @@ def tracked(uri: str) -> dict[str, tuple]:
     return found
 
 
-def test_a_search_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
+def test_a_search_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path, monkeypatch):
     from astmoa.tracking import sync
 
+    # One thread: on a machine that does something else too, two that wait for each other take ten times as long.
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
     seed = int(os.environ.get("ASTMOA_KILL_SEED", random.randrange(10**6)))
     print(f"ASTMOA_KILL_SEED={seed}")  # pytest shows it when the test fails
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     stores = {run_dir: f"sqlite:///{run_dir}.db" for run_dir in (whole, killed)}
-    assert to_the_end(whole) == "every trial ended"
+    assert search(whole) == "every trial ended"
     sync(whole, stores[whole])
     rng = random.Random(seed)
     for number in range(NUM_KILLS):
         kill_once(killed, rng, number)
         sync(killed, stores[killed])  # as far as it came: the tracker, too, gets it in pieces
-    assert to_the_end(killed) == "every trial ended"
+    assert search(killed) == "every trial ended"
     sync(killed, stores[killed])
 
     ours, theirs = by_trial(killed), by_trial(whole)
@@ -209,8 +203,9 @@ def test_a_search_killed_again_and_again_ends_as_the_undisturbed_one(tmp_path):
     assert [e["phase"] for e in itertools.chain(*theirs.values()) if e["type"] == "proposal"].count("confirm") > 1
     confirmed = [[without_clocks(e) for e in read_journal(d) if e["type"] == "confirm"][-1] for d in (killed, whole)]
     assert confirmed[0] == confirmed[1]
-    assert answers(killed) == answers(whole)
-    assert {None, 3} <= set(answers(whole))  # some would go on, some not
+    told = answers(whole)
+    assert answers(killed) == told
+    assert {None, 3} <= set(told)  # some would go on, some not
     assert not unfinished_line(killed)
     assert [e["type"] for e in read_journal(killed)].count("resume") >= NUM_KILLS - 1
     assert tracked(stores[killed]) == tracked(stores[whole])

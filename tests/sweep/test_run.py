@@ -23,6 +23,7 @@ from astmoa.training.checkpoint import load_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.trial import Trial
 from tests.conftest import make_inputs, make_model
+from tests.sweep.machines import ROOT, Rig, rigged, until
 
 pytestmark = pytest.mark.slow
 
@@ -48,10 +49,10 @@ def proposals(points=POINTS, seeds=(0, 1), **optim):
     return replicate(points, template, seeds, (1,))
 
 
-def run(run_dir, trials, header=HEADER, **options):
+def run(run_dir, trials, header=HEADER, inputs=None, **options):
     from astmoa.sweep.run import run_sweep
 
-    return run_sweep(run_dir, header, trials, make_inputs(), backbone(), **options)
+    return run_sweep(run_dir, header, trials, inputs or make_inputs(), backbone(), **options)
 
 
 def directly(config, trials_at_once):
@@ -178,87 +179,105 @@ def test_more_gpus_than_there_are_is_said_at_once(tmp_path):
     assert time.monotonic() - start < 60
 
 
+EPOCHS = 20
 DRIVER = """
 import sys
 from pathlib import Path
-from tests.sweep.test_run import proposals, run
+from tests.sweep.test_run import gated
 if __name__ == "__main__":
-    print(run(Path(sys.argv[1]), proposals(epochs=40), trials_at_once=2), flush=True)
+    print(gated(Path(sys.argv[1])), flush=True)
 """
 
 
-def in_the_middle(driver, run_dir):
-    """Wait until it has trained some epochs. Returns its journal's path."""
+def rig_of(run_dir):
+    """Every trial waits before its last epoch for the gate: as long as that is shut, a test cannot come too late."""
+    return Rig(run_dir.parent, gated=[p.trial_id for p in proposals(epochs=EPOCHS)])
+
+
+def gated(run_dir):
+    return run(run_dir, proposals(epochs=EPOCHS), inputs=rigged(make_inputs(), rig_of(run_dir)), trials_at_once=2)
+
+
+def in_the_middle(run_dir):
+    """A driver of `gated` in a process and a session of its own, of which two trials wait at the gate."""
+    options = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(run_dir)], start_new_session=True, **pipes, **options)
+    last = f'"epoch": {EPOCHS - 1},'
+    until(lambda: driver.poll() is not None or text_of(run_dir).count(last) == 2, "two trials at the gate")
+    assert driver.poll() is None, driver.communicate()
+    time.sleep(1)  # the worker, told to train the last epoch, comes to the gate
+    return driver
+
+
+def text_of(run_dir):
     journal = run_dir / "journal.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_text().count('"epoch"') > 10):
-        assert time.monotonic() < deadline
-        assert driver.poll() is None
-        time.sleep(0.05)
-    return journal
+    return journal.read_text() if journal.exists() else ""
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, how):
-    """Every epoch ends up in the journal once, and equals an undisturbed trial's."""
-    run_dir = tmp_path / "run"
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", DRIVER, str(run_dir)]
-    driver = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
-    journal = in_the_middle(driver, run_dir)
-    if how == signal.SIGINT:
-        driver.send_signal(how)
-        assert driver.wait(60) == 0
-        assert json.loads(journal.read_text().splitlines()[-1])["reason"] == "interrupted"
-    else:
-        os.killpg(driver.pid, how)
-        driver.wait()
-        with open(journal, "a") as file:
-            file.write('{"type": "epo')  # what a crash in the middle of a write leaves
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=True)
-    assert "every trial ended" in done.stdout
-    sweep = load_sweep(run_dir)
-    assert sweep.states["completed"] == 4
-    events = [(e["trial_id"], e["epoch"]) for e in read_journal(run_dir) if e["type"] == "epoch"]
-    assert len(events) == len(set(events)) == 4 * 40
-    trial = sweep.trials[0]
-    epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
-    assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
-    assert {key: trial.end[key] for key in end} == end
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "spot notice"])
-def test_a_trial_whose_worker_dies_goes_on_from_its_checkpoint_in_another(tmp_path, how):
-    """The kernel kills the largest process when memory is short; spot machines get a SIGTERM some time before."""
-    run_dir = tmp_path / "run"
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", DRIVER, str(run_dir)]
-    options = {"cwd": root, "env": {**os.environ, "PYTHONPATH": str(root)}, "text": True}
-    driver = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
-    in_the_middle(driver, run_dir)
-    os.kill(workers_of(driver.pid)[0], how)
-    out, err = driver.communicate(timeout=240)
-    assert "every trial ended" in out
-    assert "Traceback" not in err  # what happened is in the journal, in one line
-    sweep = load_sweep(run_dir)
-    assert sweep.states["completed"] == 4
+def lose_worker(driver, run_dir, how):
+    """Its trial goes on from its checkpoint in another worker."""
+    workers = workers_of(driver.pid)
+    assert len(workers) == 2
+    # Ray hands its jemalloc to workers when asked to; nothing would fail if an upgrade stopped that.
+    assert all("jemalloc" in Path(f"/proc/{worker}/maps").read_text() for worker in workers)
+    os.kill(workers[0], how)
+    until(lambda: '"retry"' in text_of(run_dir), "the journal to tell of a retry")
     (retry,) = [event for event in read_journal(run_dir) if event["type"] == "retry"]
     assert (retry["strikes"], retry["losses"]) == (how == signal.SIGKILL, 1)
     assert ("worker process has died" if how == signal.SIGKILL else "SIGTERM") in retry["error"]
     assert "\n" not in retry["error"]
+
+    def opened():
+        told = [told for told in rig_of(run_dir).told() if told["event"] == "open"]
+        return [(t["pid"] == workers[0], t["epochs"]) for t in told if t["trial"] == retry["trial_id"]]
+
+    until(lambda: len(opened()) == 2, "the trial to go on")
+    assert opened() == [(True, 0), (False, EPOCHS - 1)]
+    return retry["trial_id"]
+
+
+def assert_whole(run_dir, *trial_ids):
+    """Every epoch is in the journal once, and these trials equal undisturbed ones."""
+    sweep = load_sweep(run_dir)
+    assert sweep.states["completed"] == 4
     events = [(e["trial_id"], e["epoch"]) for e in read_journal(run_dir) if e["type"] == "epoch"]
-    assert len(events) == len(set(events)) == 4 * 40
-    (trial,) = [trial for trial in sweep.trials if trial.trial_id == retry["trial_id"]]
-    epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
-    assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
-    assert {key: trial.end[key] for key in end} == end
+    assert len(events) == len(set(events)) == 4 * EPOCHS
+    for trial in sweep.trials:
+        if trial.trial_id in trial_ids:
+            epochs, end, _ = directly(TrialConfig.from_dict(trial.config), trials_at_once=2)
+            assert [{key: event[key] for key in epochs[0]} for event in trial.epochs] == epochs
+            assert {key: trial.end[key] for key in end} == end
+
+
+@pytest.mark.parametrize(
+    ("of_worker", "of_driver"),
+    [(signal.SIGTERM, signal.SIGINT), (signal.SIGKILL, signal.SIGKILL)],
+    ids=["spot notice, ctrl-c", "kill -9"],
+)
+def test_a_lost_worker_and_an_interrupted_driver_cost_no_epoch(tmp_path, of_worker, of_driver):
+    """The kernel kills the largest process when memory is short; spot machines get a SIGTERM some time before."""
+    run_dir = tmp_path / "run"
+    driver = in_the_middle(run_dir)
+    lost = lose_worker(driver, run_dir, of_worker)
+    if of_driver == signal.SIGINT:
+        driver.send_signal(of_driver)
+        rig_of(run_dir).gate.touch()
+        _, errors = driver.communicate(timeout=60)
+        assert driver.returncode == 0, errors
+        assert json.loads(text_of(run_dir).splitlines()[-1])["reason"] == "interrupted"
+    else:
+        os.killpg(driver.pid, of_driver)
+        _, errors = driver.communicate(timeout=60)
+        with open(run_dir / "journal.jsonl", "a") as file:
+            file.write('{"type": "epo')  # what a crash in the middle of a write leaves
+    assert "Traceback" not in errors  # what happened is in the journal, in one line
+    assert run(run_dir, proposals(epochs=EPOCHS), trials_at_once=2) == "every trial ended"
+    assert_whole(run_dir, lost, load_sweep(run_dir).trials[0].trial_id)
 
 
 def workers_of(driver):
-    """Process ids of a driver's trial workers: they are in its session."""
+    """Process ids of a driver's trial workers, in order: they are in its session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -268,7 +287,7 @@ def workers_of(driver):
                 found.append(int(folder.name))
         except OSError:
             continue  # it has just ended
-    return found
+    return sorted(found)
 
 
 def test_a_dead_ray_address_is_said_at_once(tmp_path, monkeypatch):
@@ -280,30 +299,12 @@ def test_a_dead_ray_address_is_said_at_once(tmp_path, monkeypatch):
 
 def test_two_sweeps_side_by_side_do_not_share_a_ray(tmp_path):
     """The one that ends first must not take the other's workers with it."""
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    driver = DRIVER.replace("epochs=40", "epochs=int(sys.argv[2])")
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", driver, str(tmp_path / epochs), epochs],
-            cwd=root,
-            env=environment,
-            stdout=subprocess.PIPE,
-        )
-        for epochs in ("1", "20")
-    ]
-    assert [b"every trial ended" in process.communicate(timeout=240)[0] for process in started] == [True, True]
-
-
-def test_workers_get_the_allocator_that_does_not_fragment(tmp_path):
-    """Ray hands its jemalloc to workers when asked to; nothing would fail if an upgrade stopped that."""
-    import ray
-
-    from astmoa.sweep.cluster import start_ray
-
-    start_ray(0)
-    try:
-        maps = ray.get(ray.remote(lambda: Path("/proc/self/maps").read_text()).remote(), timeout=120)
-    finally:
-        ray.shutdown()
-    assert "jemalloc" in maps
+    driver = in_the_middle(tmp_path / "long" / "run")
+    workers = workers_of(driver.pid)
+    assert run(tmp_path / "short", proposals(epochs=1), trials_at_once=2) == "every trial ended"
+    assert workers_of(driver.pid) == workers
+    rig_of(tmp_path / "long" / "run").gate.touch()
+    output, errors = driver.communicate(timeout=240)
+    assert "every trial ended" in output, errors
+    assert '"retry"' not in text_of(tmp_path / "long" / "run")
+    assert_whole(tmp_path / "long" / "run")
