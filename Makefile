@@ -20,7 +20,7 @@ sweep: .venv/installed
 	.venv/bin/python sweeps/n_vs_p.py
 
 test: .venv/installed-test lint
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --durations 25
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

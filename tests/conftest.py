@@ -18,6 +18,28 @@ settings.load_profile("astmoa")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
+# The files that take longest, longest first.
+LONGEST = ("test_faults", "test_search_study", "test_run", "test_slurm", "test_study", "test_resume", "test_ssh")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first. Two processes take file after file in this order (`make test`): a long one that came
+    last would keep one of them busy while the other has nothing left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (item.path not in slow, places.get(item.path.stem, len(places))))
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    """For commands that must end before Ray starts."""
+
+    def start_ray(*args):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("astmoa.sweep.run.start_ray", start_ray)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED.is_dir():

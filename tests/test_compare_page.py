@@ -16,7 +16,7 @@ from astmoa.records import load_sweep, standing
 from astmoa.tracking import default_uri
 from tests import browser
 from tests.test_export import write_tones
-from tests.test_study import script
+from tests.test_study import script_here
 from tests.test_tracking import free_port, runs, started
 
 FILTER = "tags.\"astmoa.frontier\" = 'front'"
@@ -33,7 +33,7 @@ def out(tmp_path_factory, tiny_folder):
     (folder / "tones").mkdir()
     options = ["--data", "csv", "--data-root", write_tones(folder / "tones"), "--seconds", 0.6, "--epochs", 3]
     options += ["--batch-size", 6, "--backbone", tiny_folder, "--seeds", 1, "--num-points", 4]
-    result = script("random_search", *options, "--out", folder / "runs" / "run")
+    result = script_here("random_search", *options, "--out", folder / "runs" / "run")
     assert result.returncode == 0, result.stderr
     return folder / "runs" / "run"
 

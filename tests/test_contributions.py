@@ -24,7 +24,7 @@ from astmoa.train_one import train_one
 from astmoa.training.inputs import DeviceData
 from tests.conftest import make_inputs, make_model
 from tests.test_export import write_tones
-from tests.test_study import script
+from tests.test_study import script, script_here
 
 CPU = torch.device("cpu")
 CASES = {
@@ -222,7 +222,7 @@ def test_the_data_of_a_bundle(tones, tiny_folder, tmp_path):
 def test_the_study_trains_one_mixture_and_shows_its_shares(tones, tiny_folder, tmp_path):
     out = tmp_path / "run"
     options = ["--data", "csv", "--data-root", tones, "--seconds", 0.6, "--backbone", tiny_folder, "--batch-size", 4]
-    result = script("contributions", *options, "--quick", "--out", out)
+    result = script_here("contributions", *options, "--quick", "--out", out)
     assert result.returncode == 0, result.stderr
     numbers = json.loads((out / "contributions.json").read_text())
     assert np.shape(numbers["per_layer"]) == (3, 1, 7)
@@ -255,7 +255,7 @@ def test_a_bundle_with_two_places_and_what_is_wrong_with_one(tones, tiny_folder,
     facts = json.loads((bundle / "bundle.json").read_text())
     facts["data"]["fingerprint"] = "0" * 16  # trained on other clips of the same classes
     (bundle / "bundle.json").write_text(json.dumps(facts))
-    result = script("contributions", "--bundle", bundle, "--out", tmp_path / "look")
+    result = script_here("contributions", "--bundle", bundle, "--out", tmp_path / "look")
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith("warning: these clips have fingerprint")
     assert len(result.stderr.splitlines()) == 1
@@ -270,7 +270,7 @@ def test_a_bundle_with_two_places_and_what_is_wrong_with_one(tones, tiny_folder,
         (["--bundle", bundle, "--epochs", 3, "--num-experts", 4], "so --epochs, --num-experts would do nothing"),
         (["--backbone", tiny_folder, "--layer", 3], "choose from 0, 1, 2"),
     ):
-        result = script("contributions", *arguments, "--out", tmp_path / "none")
+        result = script_here("contributions", *arguments, "--out", tmp_path / "none")
         assert result.returncode == 2
         error = result.stderr.splitlines()[-1]
         assert error.startswith("error: ")

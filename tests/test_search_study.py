@@ -1,6 +1,7 @@
 """sweeps/frontier.py as a user runs it: search, confirm, go on, extend; and what is refused before anything starts."""
 
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -16,7 +17,7 @@ from astmoa.study import main
 from astmoa.sweep.space import Space
 from astmoa.tracking import default_uri
 from tests.test_export import write_tones
-from tests.test_study import ROOT, script
+from tests.test_study import ROOT, script_here
 
 pytestmark = pytest.mark.slow
 sys.path.append(str(ROOT / "sweeps"))
@@ -29,16 +30,76 @@ def sounds(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def options(sounds, tiny_folder):
-    options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 2, "--batch-size", 6]
-    return [*options, "--backbone", tiny_folder]
+def data(sounds, tiny_folder):
+    return ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--batch-size", 6, "--backbone", tiny_folder]
 
 
 @pytest.fixture(scope="module")
-def done(options, tmp_path_factory):
-    """Four trials of two epochs, and two replicates."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    result = script("frontier", *options, "--max-trials", 4, "--confirm", "seeds=1,trials=2", "--out", out)
+def options(data):
+    return [*data, "--epochs", 2]
+
+
+EPOCHS = 24
+# The script, with training steps that take a tenth of a second longer.
+SLOWLY = """
+import runpy, signal, sys
+from pathlib import Path
+from astmoa import study
+from tests.sweep.machines import Rig, rigged
+
+class All:
+    def __contains__(self, trial_id):
+        return True
+
+open_inputs, rig = study.open_inputs, Rig(Path(sys.argv[1]), slow=All())
+study.open_inputs = lambda *args, **options: rigged(open_inputs(*args, **options), rig)
+sys.argv = sys.argv[2:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it is ignored, as in a shell's background job
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def interrupted(data, tmp_path_factory):
+    """Ctrl-C in the middle of the first trials. Its last line on stderr, and the run folder."""
+    folder = tmp_path_factory.mktemp("runs")
+    out = folder / "run"
+    command = [sys.executable, "-c", SLOWLY, str(folder), str(ROOT / "sweeps" / "frontier.py"), *map(str, data)]
+    command += ["--epochs", str(EPOCHS), "--max-trials", "4", "--confirm", "seeds=1,trials=2", "--trials-at-once", "2"]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not ((out / NAME).exists() and (out / NAME).read_text().count('"type": "epoch"') > 2):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    return errors.strip().splitlines()[-1], out
+
+
+@pytest.fixture(scope="module")
+def spent(interrupted):
+    """Gone on with, but no time is left."""
+    _, out = interrupted
+    before = read_journal(out)
+    return script_here("frontier", "--resume", out, "--max-device-hours", 1e-5), before, read_journal(out)
+
+
+@pytest.fixture(scope="module")
+def done(interrupted, spent):
+    """Gone on with to the end by the line that Ctrl-C left: four trials, and two replicates."""
+    again, out = interrupted
+    with open(out / NAME, "a") as file:
+        file.write('{"type": "epoch", "trial_id": "12')
+    command = [*shlex.split(again.removeprefix("Go on with: ")), "--max-device-hours", "10"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     return result, out
 
@@ -53,20 +114,20 @@ def of(events, *types):
     return [event for event in events if event["type"] in types]
 
 
-def refused(monkeypatch, capsys, *args, space=frontier.space):
+@pytest.fixture
+def refused(no_ray, monkeypatch, capsys):
     """The error of a command that must end before Ray starts."""
 
-    def no_ray(*args):
-        raise AssertionError("Ray was started")
+    def refused(*args, space=frontier.space):
+        monkeypatch.setattr(sys, "argv", ["sweeps/frontier.py", *map(str, args)])
+        with pytest.raises(SystemExit) as caught:
+            main("frontier", frontier.Options, space, "")
+        assert caught.value.code == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        return error
 
-    monkeypatch.setattr("astmoa.sweep.run.start_ray", no_ray)
-    monkeypatch.setattr(sys, "argv", ["sweeps/frontier.py", *map(str, args)])
-    with pytest.raises(SystemExit) as caught:
-        main("frontier", frontier.Options, space, "")
-    assert caught.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    return error
+    return refused
 
 
 def test_a_search_ends_with_its_reason_and_its_replicates(done):
@@ -105,14 +166,14 @@ def test_gone_on_with_nothing_is_lost_or_run_twice_and_extended_it_goes_further(
     from mlflow import MlflowClient
 
     before = read_journal(copy)
-    again = script("frontier", "--resume", copy)
+    again = script_here("frontier", "--resume", copy)
     assert again.returncode == 0, again.stderr
     assert "Ended: 4 trials proposed (--max-trials)." in again.stderr
     events = read_journal(copy)
     assert events[: len(before)] == before
     assert [event["type"] for event in events[len(before) :]] == ["resume", "confirm", "sweep_end"]
 
-    more = script("frontier", "--resume", copy, "--max-trials", 6)
+    more = script_here("frontier", "--resume", copy, "--max-trials", 6)
     assert more.returncode == 0, more.stderr
     assert "Ended: 6 trials proposed (--max-trials)." in more.stderr
     after = read_journal(copy)
@@ -130,50 +191,39 @@ def test_gone_on_with_nothing_is_lost_or_run_twice_and_extended_it_goes_further(
     assert len(runs) == len(children) + 1
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_works(options, tmp_path):
-    """Interrupted, then with its time spent, then with half a line in its journal: to the end."""
-    out = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "sweeps" / "frontier.py"), *map(str, options), "--epochs", "30"]
-    command += ["--max-trials", "3", "--scheduler", "none", "--trials-at-once", "2", "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 300
-    while not ((out / NAME).exists() and (out / NAME).read_text().count('"type": "epoch"') > 8):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    last = errors.strip().splitlines()[-1]
+def test_ctrl_c_says_how_to_go_on(interrupted, spent):
+    last, out = interrupted
     assert last.startswith("Go on with: ")
     assert last.endswith(f"frontier.py --resume {out}")
-    events = read_journal(out)
+    events = spent[1]
     assert events[-1]["reason"] == "interrupted"
-    assert not of(events, "end")
+    assert {event["state"] for event in of(events, "end")} <= {"stopped"}  # by the search
 
-    # Trials that an earlier run left are not waited for when no time is left for them.
-    spent = script("frontier", "--resume", out, "--max-device-hours", 1e-5)
-    assert spent.returncode == 0, spent.stderr
+
+def test_trials_of_an_earlier_run_are_not_waited_for_when_no_time_is_left(spent):
+    result, before, after = spent
+    assert result.returncode == 0, result.stderr
     reason = "1e-05 device-hours spent (--max-device-hours)"
-    assert f"Ended: {reason}." in spent.stderr
-    assert read_journal(out)[-1]["reason"] == reason
-    assert not of(read_journal(out)[len(events) :], "start", "epoch", "end")
+    assert f"Ended: {reason}." in result.stderr
+    assert after[-1]["reason"] == reason
+    assert after[: len(before)] == before
+    assert not of(after[len(before) :], "start", "epoch", "end")
 
-    with open(out / NAME, "a") as file:
-        file.write('{"type": "epoch", "trial_id": "12')
-    again = subprocess.run(
-        [*shlex.split(last.removeprefix("Go on with: ")), "--max-device-hours", "10"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert again.returncode == 0, again.stderr
-    assert 'was cut off by a crash and is dropped: {"type": "epoch", "trial_id": "12' in again.stderr
-    after = read_journal(out)
-    assert after[: len(events)] == events
-    epochs = [(e["trial_id"], e["epoch"]) for e in of(after, "epoch")]
-    assert len(epochs) == len(set(epochs)) == 3 * 30
-    assert load_sweep(out).states["completed"] == 3
+
+def test_an_interrupted_search_goes_on_to_its_end(spent, done):
+    """With half a line in its journal."""
+    result, out = done
+    assert 'was cut off by a crash and is dropped: {"type": "epoch", "trial_id": "12' in result.stderr
+    events = read_journal(out)
+    assert events[: len(spent[2])] == spent[2]
+    epochs = [(e["trial_id"], e["epoch"]) for e in of(events, "epoch")]
+    assert len(epochs) == len(set(epochs))
+    trials = load_sweep(out).trials
+    assert len(trials) == 4 + 2
+    for trial in trials:
+        assert [epoch["epoch"] for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
+        assert (len(trial.epochs) == EPOCHS) == (trial.state == "completed")
+    assert {trial.trial_id for trial in trials} >= {event["trial_id"] for event in of(spent[1], "start")}
 
 
 def test_when_every_trial_fails_it_stops_and_shows_the_first_error(options, tmp_path, capsys, monkeypatch):
@@ -195,42 +245,42 @@ def test_when_every_trial_fails_it_stops_and_shows_the_first_error(options, tmp_
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["--epochs", "3"], ["cannot go on with --epochs 2 there, 3 now"]),
+        (["--epochs", "3"], [f"cannot go on with --epochs {EPOCHS} there, 3 now"]),
         (["--lr", "0.1"], ["--lr None there, 0.1 now"]),
         (["--sampler", "random"], ["--sampler ehvi there, random now"]),
         (["--max-params", "5000"], ["--max-params None there, 5000 now"]),
         (["--max-trials", "0"], ["--max-trials 0", "at least 1"]),
     ],
 )
-def test_another_search_does_not_go_on_in_its_folder(copy, changes, words, monkeypatch, capsys):
+def test_another_search_does_not_go_on_in_its_folder(copy, changes, words, refused):
     before = (copy / NAME).read_bytes()
-    error = refused(monkeypatch, capsys, "--resume", copy, *changes)
+    error = refused("--resume", copy, *changes)
     for word in words:
         assert word in error
     assert (copy / NAME).read_bytes() == before
 
 
-def test_another_space_is_refused_with_what_changed(copy, monkeypatch, capsys):
+def test_another_space_is_refused_with_what_changed(copy, refused, monkeypatch):
     branches = frontier.SPACE.to_json()
     branches[1]["placement"] = ["ffn"]
     before = (copy / NAME).read_bytes()
     monkeypatch.setattr("astmoa.study.open_inputs", lambda *args, **options: pytest.fail("all sounds were read first"))
-    error = refused(monkeypatch, capsys, "--resume", copy, space=lambda options, shape: Space(branches[:3]))
+    error = refused("--resume", copy, space=lambda options, shape: Space(branches[:3]))
     assert "written with another search: soft_moa is gone; bottleneck.placement was" in error
     assert error.endswith("['attention', 'ffn', 'both'], is ['ffn']; choose another --out")
     assert (copy / NAME).read_bytes() == before
 
 
-def test_other_sounds_are_refused_by_their_fingerprint(copy, sounds, tmp_path, monkeypatch, capsys):
+def test_other_sounds_are_refused_by_their_fingerprint(copy, sounds, tmp_path, refused):
     shutil.copytree(sounds, tmp_path / "sounds")
     shutil.copy(tmp_path / "sounds" / "train-low-0.wav", tmp_path / "sounds" / "train-high-0.wav")
-    error = refused(monkeypatch, capsys, "--resume", copy, "--data-root", tmp_path / "sounds")
+    error = refused("--resume", copy, "--data-root", tmp_path / "sounds")
     assert "written with another data: fingerprint" in error
     assert " there, " in error
 
 
-def test_folders_that_are_no_search_of_this_file_are_refused(copy, tmp_path, monkeypatch, capsys):
-    assert f"no {NAME} there" in refused(monkeypatch, capsys, "--resume", tmp_path)
+def test_folders_that_are_no_search_of_this_file_are_refused(copy, tmp_path, refused, monkeypatch, capsys):
+    assert f"no {NAME} there" in refused("--resume", tmp_path)
     monkeypatch.setattr(sys, "argv", ["sweeps/random_search.py", "--resume", str(copy)])
     from astmoa.study_options import StudyOptions
 
@@ -239,21 +289,21 @@ def test_folders_that_are_no_search_of_this_file_are_refused(copy, tmp_path, mon
     assert "a run of frontier, and this is random_search" in capsys.readouterr().err
 
 
-def test_a_newer_journal_is_left_to_a_newer_version(copy, monkeypatch, capsys):
+def test_a_newer_journal_is_left_to_a_newer_version(copy, refused):
     first, rest = (copy / NAME).read_text().split("\n", 1)
     (copy / NAME).write_text(json.dumps(json.loads(first) | {"format": 99}) + "\n" + rest)
     before = (copy / NAME).read_bytes()
-    error = refused(monkeypatch, capsys, "--resume", copy)
+    error = refused("--resume", copy)
     assert "written by a newer astmoa (format 99" in error
     assert "upgrade" in error
     assert (copy / NAME).read_bytes() == before
 
 
-def test_a_damaged_line_is_shown_and_the_file_kept(copy, monkeypatch, capsys):
+def test_a_damaged_line_is_shown_and_the_file_kept(copy, refused):
     lines = (copy / NAME).read_bytes().splitlines(keepends=True)
     lines[3] = b'{"type": "epo\n'
     (copy / NAME).write_bytes(b"".join(lines))
-    error = refused(monkeypatch, capsys, "--resume", copy)
+    error = refused("--resume", copy)
     assert f"{NAME}:4: damaged line" in error
     assert '{"type": "epo' in error
     assert (copy / NAME).read_bytes() == b"".join(lines)
@@ -273,26 +323,25 @@ def test_a_damaged_line_is_shown_and_the_file_kept(copy, monkeypatch, capsys):
         (["--lr", "0.1"], ["--lr 0.1", "leave --lr out"]),
     ],
 )
-def test_wrong_input_is_one_line_before_anything_starts(args, words, options, tmp_path, monkeypatch, capsys):
+def test_wrong_input_is_one_line_before_anything_starts(args, words, options, tmp_path, refused):
     space = frontier.SPACE.to_json()[1:]  # the linear probe has no parameters but its head
-    error = refused(
-        monkeypatch, capsys, *options, *args, "--out", tmp_path / "run", space=lambda options, shape: Space(space)
-    )
+    error = refused(*options, *args, "--out", tmp_path / "run", space=lambda options, shape: Space(space))
     for word in words:
         assert word in error
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("branches", [[], [{"name": ["soft_moa"], "num_experts": []}]])
-def test_an_empty_space_is_said(branches, options, tmp_path, monkeypatch, capsys):
+def test_an_empty_space_is_said(branches, options, tmp_path, refused):
     args = [*options, "--out", tmp_path / "run"]
-    error = refused(monkeypatch, capsys, *args, space=lambda options, shape: Space(branches))
+    error = refused(*args, space=lambda options, shape: Space(branches))
     assert "the search space is empty" in error
     assert not (tmp_path / "run").exists()
 
 
-def test_help_names_resume_and_the_bounds():
-    result = script("frontier", "--help", COLUMNS="200")
+def test_help_names_resume_and_the_bounds(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = script_here("frontier", "--help")
     assert result.returncode == 0
     for word in ("--resume", "--max-trials", "--max-hours", "--confirm", "--sampler", "--scheduler"):
         assert word in result.stdout

@@ -1,7 +1,10 @@
 """A study as a user runs it: the script, real Ray, real MLflow, real files; then all that reads its run folder."""
 
+import contextlib
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from astmoa.cli import main
+from astmoa.journal import read_journal
 from astmoa.records import load_sweep
 from astmoa.tracking import default_uri
 from tests.test_export import write_tones
@@ -20,6 +24,26 @@ ROOT = Path(__file__).resolve().parents[1]
 def script(name, *args, **environment):
     command = [sys.executable, str(ROOT / "sweeps" / f"{name}.py"), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+
+
+def run_here(path, *args):
+    """A script without a process of its own, which takes seconds to start and to import: what Python code prints is
+    there, what other processes and libraries in C print is not."""
+    command, printed, told, code = [str(path), *map(str, args)], io.StringIO(), io.StringIO(), 0
+    before, sys.argv = (sys.argv, sys.path.copy()), command
+    sys.path.insert(0, str(path.parent))
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+            runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv, sys.path[:] = before
+    return subprocess.CompletedProcess(command, code, printed.getvalue(), told.getvalue())
+
+
+def script_here(name, *args):
+    return run_here(ROOT / "sweeps" / f"{name}.py", *args)
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +122,15 @@ def test_mlflow_has_the_sweep_and_its_trials(done):
         assert run.data.params["method.num_experts"] == str(trial.config["method"]["num_experts"])
 
 
-def test_the_same_command_again_runs_nothing_twice(done):
+def test_the_same_command_again_runs_nothing_twice(done, no_ray):
     _, out, options = done
     before = (out / "journal.jsonl").read_bytes()
     for command in (options, ["--resume", out]):
-        again = script("n_vs_p", *command)
+        again = script_here("n_vs_p", *command)
         assert again.returncode == 0, again.stderr
         assert "nothing left to run" in again.stderr
         assert (out / "journal.jsonl").read_bytes() == before
-    other = script("n_vs_p", *options, "--lr", "0.1")
+    other = script_here("n_vs_p", *options, "--lr", "0.1")
     assert other.returncode == 2
     assert other.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "optim.lr 0.005 there, 0.1 now" in other.stderr
@@ -129,15 +153,6 @@ def test_the_run_folder_is_read_by_the_command_line(done, sounds, tmp_path, caps
     assert "mlflow ui" in capsys.readouterr().out
 
 
-def test_a_tracker_that_is_down_does_not_stop_the_sweep(sounds, tmp_path):
-    options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
-    options += ["--skip-bad-clips", "--seeds", 1, "--num-points", 2, "--out", tmp_path / "run"]
-    result = script("random_search", *options, "--tracking-uri", "http://127.0.0.1:9")
-    assert result.returncode == 0, result.stderr
-    assert load_sweep(tmp_path / "run").states["completed"] == 2
-    assert f"astmoa track {tmp_path / 'run'}" in result.stdout
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -154,8 +169,8 @@ def test_a_tracker_that_is_down_does_not_stop_the_sweep(sounds, tmp_path):
         (["--faithful", "everything"], ["faithful", "positions"]),
     ],
 )
-def test_wrong_input_is_one_line_before_anything_starts(args, words, tmp_path):
-    result = script("n_vs_p", *args, "--out", tmp_path / "run")
+def test_wrong_input_is_one_line_before_anything_starts(args, words, tmp_path, no_ray):
+    result = script_here("n_vs_p", *args, "--out", tmp_path / "run")
     assert result.returncode == 2
     error = result.stderr.strip().splitlines()[-1]
     assert error.startswith("error: ")
@@ -164,38 +179,59 @@ def test_wrong_input_is_one_line_before_anything_starts(args, words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_folds_and_seeds_join_a_finished_sweep(tmp_path, tiny_folder):
-    """Folds 2, 3 and 4: --cross-validate takes them all, whatever the default fold is."""
-    folder = tmp_path / "folds"
-    folder.mkdir()
+def test_wrong_input_is_one_line_of_a_process(tmp_path):
+    result = script("n_vs_p", "--budget", "100", "--out", tmp_path / "run")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: no bottleneck fits")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory, tiny_folder):
+    """One fold and one seed with a tracker that is down, then all folds and two seeds. Results, and sweeps after each.
+
+    Folds 2, 3 and 4: --cross-validate takes them all, whatever the default fold is.
+    """
+    folder, out = tmp_path_factory.mktemp("folds"), tmp_path_factory.mktemp("runs") / "run"
     write_tones(folder)
     rows = (folder / "manifest.csv").read_text().splitlines()[1:]
     lines = [f"{name},{label},{2 + i % 3}" for i, (name, label, _) in enumerate(row.split(",") for row in rows)]
     (folder / "manifest.csv").write_text("\n".join(["path,label,fold", *lines]) + "\n")
     options = ["--data", "csv", "--data-root", folder, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
-    options += ["--backbone", tiny_folder, "--num-points", 1, "--out", tmp_path / "run"]
-    counts = []
-    for more in (["--folds", 2, "--seeds", 1], ["--cross-validate", "--seeds", 1], ["--cross-validate", "--seeds", 2]):
-        result = script("random_search", *options, *more)
-        assert result.returncode == 0, result.stderr
-        sweep = load_sweep(tmp_path / "run")
-        counts.append(sorted((trial.fold, trial.seed) for trial in sweep.trials))
+    options += ["--backbone", tiny_folder, "--num-points", 1, "--out", out]
+    first = script_here("random_search", *options, "--folds", 2, "--seeds", 1, "--tracking-uri", "http://127.0.0.1:9")
+    sweeps = [load_sweep(out)]
+    second = script_here("random_search", *options, "--cross-validate", "--seeds", 2)
+    return (first, second), [*sweeps, load_sweep(out)], out
+
+
+def test_a_tracker_that_is_down_does_not_stop_the_sweep(joined):
+    (result, _), (sweep, _), out = joined
+    assert result.returncode == 0, result.stderr
+    assert sweep.states["completed"] == 1
+    assert f"astmoa track {out}" in result.stdout
+
+
+def test_folds_and_seeds_join_a_finished_sweep(joined):
+    results, sweeps, out = joined
+    assert [result.returncode for result in results] == [0, 0], results
+    counts = [sorted((trial.fold, trial.seed) for trial in sweep.trials) for sweep in sweeps]
     assert counts[0] == [(2, 0)]
-    assert counts[1] == [(2, 0), (3, 0), (4, 0)]
-    assert counts[2] == [(fold, seed) for fold in (2, 3, 4) for seed in (0, 1)]
-    assert sweep.states["completed"] == 6
-    point = json.loads((tmp_path / "run" / "table.json").read_text())["points"][0]
+    assert counts[1] == [(fold, seed) for fold in (2, 3, 4) for seed in (0, 1)]
+    assert sweeps[1].states["completed"] == 6
+    assert [event["type"] for event in read_journal(out)].count("start") == 6  # the first one is not run again
+    point = json.loads((out / "table.json").read_text())["points"][0]
     assert point["val_accuracy"]["n"] == 3  # folds, the seeds of each averaged
     assert len(point["replicates"]) == 6
     assert point["val_accuracy"]["low"] <= point["val_accuracy"]["mean"] <= point["val_accuracy"]["high"]
 
 
-def test_esc50_in_its_official_layout(shared_data, tmp_path):
+def test_esc50_in_its_official_layout(shared_data, tiny_folder, tmp_path):
     """Real clips, two folds: the data path of the command in the README. Half a second of some is silence."""
     options = ["--data", "esc50", "--data-root", shared_data / "esc50", "--seconds", 0.5, "--epochs", 1, "--seeds", 1]
-    result = script(
-        "random_search", *options, "--num-points", 1, "--folds", 2, 5, "--skip-bad-clips", "--out", tmp_path / "run"
-    )
+    options += ["--backbone", tiny_folder, "--num-points", 1, "--folds", 2, 5, "--skip-bad-clips"]
+    result = script_here("random_search", *options, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     sweep = load_sweep(tmp_path / "run")
     assert {trial.fold for trial in sweep.trials} == {2, 5}
@@ -204,14 +240,14 @@ def test_esc50_in_its_official_layout(shared_data, tmp_path):
         assert all(190 <= sizes[split] <= 200 for split in ("val", "test"))
 
 
-def test_urbansound8k_never_chooses_on_its_test_fold(shared_data, tmp_path):
+def test_urbansound8k_never_chooses_on_its_test_fold(shared_data, tiny_folder, tmp_path):
     """Folds 1, 2 and 10 are there: fold 1 tests, fold 2 is held out, the published code's way is a switch."""
     options = ["--data", "urbansound8k", "--data-root", shared_data / "urbansound8k", "--seconds", 0.5, "--epochs", 1]
-    options += ["--seeds", 1, "--num-points", 1, "--skip-bad-clips"]
+    options += ["--backbone", tiny_folder, "--seeds", 1, "--num-points", 1, "--skip-bad-clips"]
     held = {}
     for faithful in ((), ("--faithful", "validate_on_test")):
         out = tmp_path / f"run{len(faithful)}"
-        result = script("random_search", *options, *faithful, "--out", out)
+        result = script_here("random_search", *options, *faithful, "--out", out)
         assert result.returncode == 0, result.stderr
         (trial,) = load_sweep(out).trials
         held[len(faithful)] = trial
@@ -221,10 +257,10 @@ def test_urbansound8k_never_chooses_on_its_test_fold(shared_data, tmp_path):
     assert published.val_accuracy == published.test_accuracy
 
 
-def test_a_sweep_whose_trials_all_fail_says_why(sounds, tmp_path):
+def test_a_sweep_whose_trials_all_fail_says_why(sounds, tiny_folder, tmp_path):
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6, "--lr", 1e30]
-    options += ["--skip-bad-clips", "--seeds", 1, "--num-points", 2, "--out", tmp_path / "run"]
-    result = script("random_search", *options)
+    options += ["--backbone", tiny_folder, "--skip-bad-clips", "--seeds", 1, "--num-points", 2]
+    result = script_here("random_search", *options, "--out", tmp_path / "run")
     assert result.returncode == 2
     assert "error: no trial completed; the first failed with:" in result.stderr.splitlines()[-1]
     assert "lower optim.lr" in result.stderr.splitlines()[-1]

@@ -12,7 +12,7 @@ from astmoa.records import load_sweep
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions
 from tests.test_export import write_tones
-from tests.test_study import script
+from tests.test_study import script_here
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
@@ -133,9 +133,9 @@ def test_every_switch_is_measured(monkeypatch):
 def test_every_point_runs_in_a_sweep(name, tiny_folder, tmp_path):
     """Every method and every switch through Ray, journal, tracker, table, picture and bundle."""
     (tmp_path / "tones").mkdir()
-    sounds = write_tones(tmp_path / "tones")
+    sounds = write_tones(tmp_path / "tones", per_split=(2, 1, 1))
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
-    result = script(name, *options, "--backbone", tiny_folder, "--seeds", 1, "--out", tmp_path / "run")
+    result = script_here(name, *options, "--backbone", tiny_folder, "--seeds", 1, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     sweep = load_sweep(tmp_path / "run")
     assert sweep.states == {"running": 0, "stopped": 0, "failed": 0, "completed": len(sweep.trials)}

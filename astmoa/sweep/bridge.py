@@ -126,4 +126,6 @@ def _cause(trial: Any) -> tuple[bool, bool, str]:
         return False, False, (lines or ["the worker died"])[-1][:500]
     if "exit_actor() is called" in lost[-1]:
         return True, False, "its worker was told to end (SIGTERM) and has saved what it trained"
+    if "The process receives a SIGTERM" in lost[-1]:  # between two epochs, or before the first: nothing was lost
+        return True, False, "its worker was told to end (SIGTERM)"
     return True, bool(strikes), lost[-1].partition(" Some common causes")[0][:500]

@@ -81,6 +81,8 @@ class TrialWorker(tune.Trainable):
                 raise Interrupted
             if self._trial is None:
                 self._trial = self._open_trial()
+                if self._noticed:  # while it was being opened
+                    self._trial.interrupt()
                 self._epochs = self._trial.epochs()
                 self._earlier = self._trial.spent  # before it was resumed
             record = next(self._epochs)

@@ -128,15 +128,11 @@ class Cluster:
         return self.machines
 
     def lose(self, *machines: Session) -> None:
-        for machine in machines:
-            machine.send(signal.SIGSTOP)  # all at the same moment
-        for machine in machines:
-            machine.kill()
-            self.machines.remove(machine)
+        _kill(machines)
+        self.machines = [machine for machine in self.machines if machine not in machines]
 
     def close(self) -> None:
-        self.lose(*self.machines)
-        self.head.kill()
+        _kill([self.head, *self.machines])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, arguments: Sequence[str], cpus: int, gpus: int, within: Sequence[str] = ()) -> Session:
@@ -154,6 +150,13 @@ class Cluster:
         text = machine.log.read_text()
         assert machine.alive, text
         return "Ray runtime started" in text
+
+
+def _kill(sessions: Sequence[Session]) -> None:
+    for session in sessions:
+        session.send(signal.SIGSTOP)  # all at the same moment
+    for session in sessions:
+        session.kill()
 
 
 def free_port() -> int:
@@ -223,7 +226,7 @@ class Rig:
     gated: Sequence[str] = ()
     """Wait before their last epoch for the file `gate`: as long as it is not there, the sweep cannot end."""
     slow: Sequence[str] = ()
-    """Take an additional tenth of a second for every training step, unless they go on from a checkpoint."""
+    """Take an additional tenth of a second for every training step, until there is a file `hurry`."""
     deadly: Sequence[str] = ()
     """Kill their worker at the end of the second epoch, and at the end of every second one after that. The driver hears
     of the first time as if Ray had done it, because the machine ran out of memory."""
@@ -235,6 +238,10 @@ class Rig:
     @property
     def gate(self) -> Path:
         return self.folder / "gate"
+
+    @property
+    def hurry(self) -> Path:
+        return self.folder / "hurry"
 
     def told(self) -> list[dict[str, Any]]:
         """What trials did, in order: trial, pid, time, event (open, epoch, close), epoch; of an opening also epochs and
@@ -289,7 +296,7 @@ def _install(rig: Rig) -> None:
     def rigged_begin(self: Trial, *arguments: Any) -> None:
         nonlocal slow
         begin(self, *arguments)
-        slow = self.config.hash() in rig.slow and not self.resumed_epochs and self._unfinished is None
+        slow = self.config.hash() in rig.slow
         steps = self._unfinished.steps if self._unfinished else 0
         tell(self, "open", epochs=self.resumed_epochs, steps=steps, gpus=ray.get_gpu_ids(), share=share())
 
@@ -311,7 +318,7 @@ def _install(rig: Rig) -> None:
         tell(self, "close")
 
     def rigged_augment(*arguments: Any) -> torch.Tensor:
-        time.sleep(0.1 if slow else 0)
+        time.sleep(0.1 if slow and not rig.hurry.exists() else 0)
         return augment(*arguments)
 
     Trial.__init__, Trial.epochs, Trial.close = rigged_begin, rigged_epochs, rigged_close
@@ -321,17 +328,16 @@ def _install(rig: Rig) -> None:
 def start_sweep(cluster: Cluster, folder: Path, **options: Any) -> Session:
     """`drive` in a process of its own, whose Ray is the cluster."""
     path = folder / "options.pickle"
-    path.write_bytes(pickle.dumps(options))
+    path.write_bytes(pickle.dumps({"num_nodes": 1 + len(cluster.machines), **options}))
     command = [sys.executable, "-c", "import sys; from tests.sweep import machines; machines.drive(sys.argv[1])", path]
     return Session(command, {**cluster.environment, "RAY_ADDRESS": cluster.address}, folder / "driver.log")
 
 
 def drive(path: str) -> None:
-    options = pickle.loads(Path(path).read_bytes())
-    _drive(**options)
+    _drive(**pickle.loads(Path(path).read_bytes()))
 
 
-def _drive(run_dir: Path, trials: Any, rig: Rig, store: Any = None, tracker: str | None = None, **options: Any) -> None:
+def _drive(num_nodes: int, run_dir: Path, trials: Any, rig: Rig, tracker: str | None = None, **options: Any) -> None:
     """Run a sweep as `run_study` does, of rigged trials on the CPU."""
     from astmoa.storage import Upload
     from astmoa.sweep.run import run_sweep
@@ -341,25 +347,32 @@ def _drive(run_dir: Path, trials: Any, rig: Rig, store: Any = None, tracker: str
 
     if rig.deadly:
         _mistake_first_death()
+    until(lambda: _num_alive() == num_nodes, "Ray to notice all machines that were lost")
     with contextlib.ExitStack() as stack:
-        if store is not None:
-            stack.enter_context(Upload(run_dir, store, print, interval=0.5))
+        if options.get("store") is not None:
+            stack.enter_context(Upload(run_dir, options["store"], print, interval=0.5))
         if tracker is not None:
             stack.enter_context(LiveMirror(run_dir, tracker, interval=2, warn=print))
-        inputs, options = rigged(make_inputs(), rig), {"device": "cpu", "store": store, **options}
-        print(run_sweep(run_dir, HEADER, trials, inputs, backbone(), **options), flush=True)
+        print(run_sweep(run_dir, HEADER, trials, rigged(make_inputs(), rig), backbone(), device="cpu", **options))
+
+
+def _num_alive() -> int:
+    from ray._raylet import GcsClient
+
+    nodes = GcsClient(address=os.environ["RAY_ADDRESS"]).get_all_node_info().values()
+    return sum(node.state == node.ALIVE for node in nodes)
 
 
 def _mistake_first_death() -> None:
     """Tell Ray Tune of the first worker's death what Ray tells where its memory monitor has killed the worker. That
     cannot be had for real without filling the memory of the computer that runs the tests."""
     from ray.air.execution._internal.actor_manager import RayActorManager
-    from ray.exceptions import ActorDiedError, OutOfMemoryError
+    from ray.exceptions import OutOfMemoryError, RayActorError
 
     failed, mistaken = RayActorManager._actor_task_failed, []
 
     def mistake(self: Any, exception: Exception, **task: Any) -> None:
-        if isinstance(exception, ActorDiedError) and not mistaken:
+        if isinstance(exception, RayActorError) and not mistaken:
             mistaken.append(exception)
             exception = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nMemory ...")
         failed(self, exception=exception, **task)

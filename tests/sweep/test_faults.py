@@ -11,6 +11,7 @@ import random
 import signal
 import sqlite3
 import time
+import types
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ import torch
 from astmoa.journal import read_journal
 from astmoa.records import load_sweep
 from astmoa.storage import Store, bring_run
+from astmoa.sweep.bridge import DriverCallback
 from astmoa.sweep.retries import MAX_STRIKES
 from astmoa.training.checkpoint import load_tensors
 from tests.sweep.machines import ROOT, Cluster, Network, Rig, start_sweep, until
@@ -64,7 +66,7 @@ class Sweep:
         return until(holds, what)
 
     def training(self):
-        """Process ids of workers that are in the middle of a trial, with the trial and the epoch."""
+        """Trials by the process id of the worker that is, or was when it died, in the middle of them."""
         last = {told["pid"]: told for told in self.rig.told()}
         return {pid: told["trial"] for pid, told in last.items() if told["event"] != "close"}
 
@@ -84,10 +86,8 @@ class Sweep:
         after = [other["time"] for other in told if other["event"] == "open" and other["time"] > opened["time"]]
         return [other for other in told if not after or other["time"] < after[0]][-1]
 
-    def story(self, trial_id):
-        """A trial's end, and its retries."""
-        (end,) = [event for event in self.events("end") if event["trial_id"] == trial_id]
-        return end, [event for event in self.events("retry") if event["trial_id"] == trial_id]
+    def story(self, trial_id, *types):
+        return [event for event in self.events(*types) if event["trial_id"] == trial_id]
 
     def end(self):
         self.rig.gate.touch()
@@ -109,15 +109,15 @@ class Sweep:
         return retry
 
     def lose_machines(self, number):
-        """Machines that train, if there are any. Returns the retries that follow."""
+        """Of those that there are; at least one trains."""
         before = len(self.events("retry"))
         lost = self.until(lambda: self._stopped_machines(number), "machines that train")
         trials = {trial for pid, trial in self.training().items() if any(pid in machine.pids() for machine in lost)}
         self.cluster.lose(*lost)
-        self.until(lambda: len(self.events("retry")) >= before + len(trials), "the journal to tell of retries")
-        retries = self.events("retry")[before:]
-        assert {retry["trial_id"] for retry in retries} == trials
-        return retries
+        self.until(
+            lambda: trials <= {retry["trial_id"] for retry in self.events("retry")[before:]},
+            "the journal to tell of their trials",
+        )
 
     def _stopped_worker(self, trial_id):
         """Stopped, and then looked at again: it might just have ended its trial."""
@@ -143,15 +143,14 @@ class Sweep:
         return None
 
 
-def check(sweep, kept=None, states=("completed", "failed")):
-    """Trials are what they would have been, and nothing that the journal had was trained again."""
+def check(sweep, kept=None):
+    """Completed trials are what they would have been, and nothing that the journal had was trained again."""
     kept = kept or sweep.run_dir
     for trial in load_sweep(sweep.run_dir).trials:
-        if trial.state not in states:
+        if trial.state != "completed":
             continue
-        assert trial.state == "completed"
         epochs, end, tensors = undisturbed(trial.trial_id)
-        told = [event for event in sweep.events("epoch") if event["trial_id"] == trial.trial_id]
+        told = sweep.story(trial.trial_id, "epoch")
         assert [event["epoch"] for event in told] == list(range(1, EPOCHS + 1))
         assert [{key: event[key] for key in epochs[0]} for event in told] == epochs
         assert {key: trial.end[key] for key in end} == end
@@ -166,7 +165,7 @@ def check_resumed(sweep, *trial_ids):
     """Every worker went on where the one before it had been, at most one epoch after what the journal had heard of."""
     for trial_id in trial_ids or [trial.trial_id for trial in sweep.trials]:
         first, *later = sweep.openings(trial_id)
-        retries = [event for event in sweep.events("retry") if event["trial_id"] == trial_id]
+        retries = sweep.story(trial_id, "retry")
         assert (first["epochs"], first["steps"]) == (0, 0)
         assert len(later) <= len(retries)  # a machine may be lost before its worker has begun with the trial
         for opened in later:
@@ -182,7 +181,7 @@ def check_mirror(database, sweep):
         assert len(mlflow.execute("select * from runs").fetchall()) == 1 + len(runs)
         for trial_id, run in runs.items():
             query = "select step, value from metrics where run_uuid = ? and key = 'val_accuracy' order by step"
-            told = [event for event in sweep.events("epoch") if event["trial_id"] == trial_id]
+            told = sweep.story(trial_id, "epoch")
             assert mlflow.execute(query, [run]).fetchall() == [(e["epoch"], e["val_accuracy"]) for e in told]
 
 
@@ -214,99 +213,104 @@ def other_cluster(clusters):
     return clusters["other"]
 
 
+DEAD = "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (f"{DEAD}Worker unexpectedly exits with a connection error code 2. End of file.", "strike", "connection error"),
+        ("Task was killed due to the node running low on memory.\nMemory: ...", "strike", "running low on memory"),
+        (f"{DEAD}Worker exits unexpectedly. Worker exits with an exit code 1. The process receives a SIGTERM.", "loss",
+         "SIGTERM"),
+        ("The actor is dead because its worker process has died. Worker exit type: INTENDED_USER_EXIT Worker exit "
+         "detail: Worker exits by an user request. exit_actor() is called.", "loss", "SIGTERM"),
+        ("The actor died because its node has died. Node Id: 1234", "loss", "node has died"),
+        ("The actor 12 is unavailable: The actor is temporarily unavailable: RpcError: Socket closed", "loss", "Socket"),
+        ("The actor died because of an error raised in its creation task, ray::...\nRunError: no", "end", "RunError: no"),
+        ("ValueError: no", "end", "ValueError: no"),
+    ],
+)  # fmt: skip
+def test_what_ray_says_of_a_lost_worker(tmp_path, text, kind, told):
+    calls = []
+    driver = types.SimpleNamespace(
+        lose=lambda trial_id, why, strike: calls.append(("strike" if strike else "loss", why)),
+        fail=lambda trial_id, why: calls.append(("end", why)),
+    )
+    (tmp_path / "error.txt").write_text(f"Failure # 1 (occurred at ...)\nsomething older\nFailure # 2 (...)\n{text}\n")
+    trial = types.SimpleNamespace(config={"trial_id": "t"}, error_file=str(tmp_path / "error.txt"))
+    DriverCallback(driver).on_trial_error(1, [trial], trial)
+    ((found, why),) = calls
+    assert found == kind
+    assert told in why
+
+
+def check_told(retry, strike):
+    """Where a dead worker's machine takes long to tell of it, Ray only knows that the worker does not answer."""
+    expected = "its worker process has died" if strike else "its node has died"
+    assert expected in retry["error"] or "is unavailable" in retry["error"]
+    assert "\n" not in retry["error"]
+
+
 def test_lost_workers_and_machines(cluster, tmp_path):
     database = tmp_path / "mlflow.db"
     cluster.have(2)
     sweep = Sweep(cluster, tmp_path, gpus_per_trial=1, tracker=f"sqlite:///{database}")
     sweep.wait_for_epochs()
     killed = sweep.hit_worker(signal.SIGKILL)
-    cluster.add()  # the third
+    cluster.add()
     sweep.wait_for_epochs()
-    lost = sweep.lose_machines(1)
+    sweep.lose_machines(1)
     cluster.have(2)
     sweep.wait_for_epochs()
-    lost += sweep.lose_machines(2)  # all
+    sweep.lose_machines(2)  # all but the head
     cluster.add()
     sweep.end()
+    assert +collections.Counter(load_sweep(sweep.run_dir).states) == {"completed": len(TRIALS)}
     check(sweep)
     check_resumed(sweep)
     check_mirror(database, sweep)
     check_told(killed, strike=True)
-    assert lost
+    assert killed["strikes"] == ("worker process has died" in killed["error"])
+    _, *lost = sweep.events("retry")
+    assert len(lost) >= 2
     for retry in lost:
         check_told(retry, strike=False)
-        assert retry["strikes"] == (retry["trial_id"] == killed["trial_id"])  # none is added
-
-
-def check_told(retry, strike):
-    """Where a killed worker's machine takes long to tell of it, Ray only knows that the worker does not answer."""
-    told = ["is unavailable", "its worker process has died" if strike else "its node has died"]
-    assert any(text in retry["error"] for text in told)
-    assert "\n" not in retry["error"]
-
-
-def test_a_machine_is_cut_off_for_twenty_seconds(cluster, network, tmp_path):
-    """It goes on where it was, or its trial is run elsewhere; both is right."""
-    cluster.have(1)
-    far = network.add_machine(cluster, shared=[tmp_path, ROOT])
-    cluster.have(2)
-    sweep = Sweep(cluster, tmp_path, gpus_per_trial=1)
-    sweep.until(lambda: set(sweep.training()) & set(far.pids()), "a trial there")
-    sweep.wait_for_epochs()
-    network.cut()
-    before = time.monotonic()
-    told = len(sweep.events("epoch"))
-    while time.monotonic() < before + 20:
-        assert sweep.driver.alive
-        time.sleep(0.1)
-    assert len(sweep.events("epoch")) > told  # the other machine has not waited
-    network.join()
-    sweep.end()
-    check(sweep)
-
-
-@pytest.fixture
-def network(cluster):
-    try:
-        network = Network()
-    except OSError as error:
-        pytest.skip(f"no network namespaces here: {error}")
-    before = set(cluster.machines)
-    try:
-        yield network
-    finally:
-        cluster.lose(*set(cluster.machines) - before)
-        network.close()
+        assert retry["strikes"] == (killed["strikes"] if retry["trial_id"] == killed["trial_id"] else 0)  # none more
 
 
 def test_a_lost_head(clusters, cluster, other_cluster, tmp_path):
-    """Trials are kept behind an address. All is killed; another cluster goes on with what is there."""
+    """Trials are kept behind an address. A worker gets a notice, one is killed, then everything is; another cluster goes
+    on with what was kept."""
     kept = tmp_path / "storage" / "run"
     store, slow = Store(f"file://{kept}"), TRIALS[0].trial_id
     cluster.have(2)
     sweep = Sweep(cluster, tmp_path / "here", seed=1, gpus_per_trial=1, store=store, rig={"slow": [slow]})
     sweep.wait_for_epochs()
-    for _ in range(5):  # a notice may come between two epochs
+    for number in range(1, 6):
         notice = sweep.hit_worker(signal.SIGTERM, slow)
-        *_, opened = sweep.until(lambda: sweep.openings(slow)[len(sweep.events("retry")) :], "the trial to go on")
-        if opened["steps"]:
+        assert "SIGTERM" in notice["error"]
+        assert (notice["strikes"], notice["losses"]) == (0, number)
+        (opened,) = sweep.until(lambda n=number: sweep.openings(slow)[n:], "the trial to go on")
+        assert opened["epochs"] - notice["epoch"] in (0, 1)
+        if opened["steps"]:  # otherwise it came between two epochs
             break
-    assert "SIGTERM" in notice["error"]
-    assert notice["strikes"] == 0
-    assert opened["epochs"] == notice["epoch"]
     assert 0 < opened["steps"] <= STEPS
+    sweep.rig.hurry.touch()
     sweep.wait_for_epochs()
     check_told(sweep.hit_worker(signal.SIGKILL), strike=True)
-    sweep.until(lambda: read_journal(kept) and b'"end"' in (kept / "journal.jsonl").read_bytes(), "a trial's end")
+    journal = kept / "journal.jsonl"
+    sweep.until(lambda: journal.is_file() and b'"end"' in journal.read_bytes(), "the end of a trial, in the storage")
     sweep.wait_for_epochs()
-    clusters.pop("cluster").close()
     sweep.driver.kill()
+    clusters.pop("cluster").close()
     assert not (sweep.run_dir / "trials").exists()
 
     run_dir = bring_run(store.address, tmp_path / "there")
     ended = {event["trial_id"] for event in read_journal(run_dir) if event["type"] == "end"}
     second = Sweep(other_cluster, tmp_path / "there", run_dir=run_dir, gpus_per_trial=1, store=store)
     second.end()
+    assert +collections.Counter(load_sweep(run_dir).states) == {"completed": len(TRIALS)}
     check(second, kept)
     assert ended
     assert not ended & {told["trial"] for told in second.rig.told()}
@@ -324,7 +328,7 @@ def misbehaved(other_cluster, tmp_path_factory):
 def test_a_trial_that_kills_its_worker_three_times_has_failed(misbehaved):
     """Once it looks as if Ray had killed the worker because the machine ran out of memory."""
     (trial_id,) = misbehaved.rig.deadly
-    end, retries = misbehaved.story(trial_id)
+    (end,), retries = misbehaved.story(trial_id, "end"), misbehaved.story(trial_id, "retry")
     assert (end["state"], end["retry"]) == ("failed", True)
     assert end["error"].startswith(f"its worker died {MAX_STRIKES} times; the last time: ")
     assert "running low on memory" in retries[0]["error"]
@@ -338,12 +342,12 @@ def test_a_trial_that_kills_its_worker_three_times_has_failed(misbehaved):
 
 def test_the_other_trials_do_not_care(misbehaved):
     assert +collections.Counter(load_sweep(misbehaved.run_dir).states) == {"completed": 4, "failed": 2}
-    check(misbehaved, states={"completed"})
+    check(misbehaved)
 
 
 def test_a_trial_too_large_for_a_part_of_a_device_gets_a_whole_one(misbehaved):
     (trial_id,) = misbehaved.rig.large
-    end, (retry,) = misbehaved.story(trial_id)
+    retry, end = misbehaved.story(trial_id, "retry", "end")
     assert end["state"] == "completed"
     assert (retry["strikes"], retry["losses"], retry["alone"]) == (0, 0, True)
     first, second = misbehaved.openings(trial_id)
@@ -356,7 +360,7 @@ def test_a_trial_too_large_for_a_part_of_a_device_gets_a_whole_one(misbehaved):
 
 def test_a_trial_too_large_for_a_whole_device_has_failed(misbehaved):
     (trial_id,) = misbehaved.rig.too_large
-    end, (retry,) = misbehaved.story(trial_id)
+    retry, end = misbehaved.story(trial_id, "retry", "end")
     assert retry["alone"]
     assert end["state"] == "failed"
     assert end["error"].startswith("out of device memory: it needs more than 2.00 GiB; ")
@@ -378,3 +382,36 @@ def test_no_device_is_given_away_twice(misbehaved):
         together.add(held[device])
         assert held[device] <= 1
     assert together == {0, 0.5, 1}
+
+
+@pytest.fixture
+def network(other_cluster):
+    try:
+        network = Network()
+    except OSError as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    before = set(other_cluster.machines)
+    try:
+        yield network
+    finally:
+        other_cluster.lose(*set(other_cluster.machines) - before)
+        network.close()
+
+
+def test_a_machine_is_cut_off_for_twenty_seconds(other_cluster, network, tmp_path):
+    """It goes on where it was, or its trial is run elsewhere; both is right."""
+    far = network.add_machine(other_cluster, shared=[tmp_path, ROOT])
+    other_cluster.have(2)
+    sweep = Sweep(other_cluster, tmp_path, gpus_per_trial=1)
+    sweep.until(lambda: set(sweep.training()) & set(far.pids()), "a trial there")
+    sweep.wait_for_epochs()
+    network.cut()
+    (there,) = {trial for pid, trial in sweep.training().items() if pid in far.pids()}
+    time.sleep(2)  # for what is on its way
+    before = len(sweep.story(there, "epoch"))
+    time.sleep(18)
+    assert len(sweep.story(there, "epoch")) == before or sweep.events("retry")
+    network.join()
+    sweep.end()
+    assert +collections.Counter(load_sweep(sweep.run_dir).states) == {"completed": len(TRIALS)}
+    check(sweep)

@@ -116,7 +116,7 @@ def num_lines(run_dir: Path) -> int:
 def kill_once(run_dir: Path, rng: random.Random, number: int) -> None:
     """Some events further, and a moment after; now and then with half a line written."""
     process, wanted = start(run_dir), num_lines(run_dir) + rng.randint(1, 40)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 300
     while process.poll() is None and num_lines(run_dir) < wanted:
         assert time.monotonic() < deadline, "no progress"
         time.sleep(0.005)

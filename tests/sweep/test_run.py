@@ -181,10 +181,11 @@ def test_more_gpus_than_there_are_is_said_at_once(tmp_path):
 
 EPOCHS = 20
 DRIVER = """
-import sys
+import signal, sys
 from pathlib import Path
 from tests.sweep.test_run import gated
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it is ignored, as in a background job
     print(gated(Path(sys.argv[1])), flush=True)
 """
 
