@@ -230,6 +230,8 @@ class Rig:
     deadly: Sequence[str] = ()
     """Kill their worker at the end of the second epoch, and at the end of every second one after that. The driver hears
     of the first time as if Ray had done it, because the machine ran out of memory."""
+    warned: Sequence[str] = ()
+    """Get a SIGTERM while they are being opened for the first time."""
     large: Sequence[str] = ()
     """Are out of memory after an epoch, unless they have a whole device."""
     too_large: Sequence[str] = ()
@@ -298,7 +300,10 @@ def _install(rig: Rig) -> None:
         begin(self, *arguments)
         slow = self.config.hash() in rig.slow
         steps = self._unfinished.steps if self._unfinished else 0
+        first = self.config.hash() not in {told["trial"] for told in rig.told()}
         tell(self, "open", epochs=self.resumed_epochs, steps=steps, gpus=ray.get_gpu_ids(), share=share())
+        if first and self.config.hash() in rig.warned:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def rigged_epochs(self: Trial) -> Iterator[dict[str, Any]]:
         trial_id, last = self.config.hash(), self.config.optim.epochs
@@ -364,15 +369,15 @@ def _num_alive() -> int:
 
 
 def _mistake_first_death() -> None:
-    """Tell Ray Tune of the first worker's death what Ray tells where its memory monitor has killed the worker. That
-    cannot be had for real without filling the memory of the computer that runs the tests."""
+    """Tell Ray Tune of the first worker's sudden death what Ray tells where its memory monitor has killed the worker.
+    That cannot be had for real without filling the memory of the computer that runs the tests."""
     from ray.air.execution._internal.actor_manager import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError
 
     failed, mistaken = RayActorManager._actor_task_failed, []
 
     def mistake(self: Any, exception: Exception, **task: Any) -> None:
-        if isinstance(exception, RayActorError) and not mistaken:
+        if isinstance(exception, RayActorError) and "exit_actor" not in str(exception) and not mistaken:
             mistaken.append(exception)
             exception = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nMemory ...")
         failed(self, exception=exception, **task)
