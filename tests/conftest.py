@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# Who runs the tests in the background of a shell has them begin deaf to Ctrl-C, and all that they start with them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # No hub, no telemetry: a test that needs the network must fail at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("astmoa", deadline=None)  # a shared machine's pauses are not failures
