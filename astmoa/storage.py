@@ -61,7 +61,8 @@ class Store:
             path = f"{self._root}/{name}"
             if self._local:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            target = f"{path}.tmp" if self._local else path  # an object appears when its upload is complete
+            # An object appears when its upload is complete. Two machines may write one trial's: one was thought dead.
+            target = f"{path}.{uuid.uuid4().hex}.tmp" if self._local else path
             with open(source, "rb") as file, self._fs.open_output_stream(target) as out:
                 shutil.copyfileobj(file, out, 1 << 20)
             if self._local:

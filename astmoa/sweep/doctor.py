@@ -68,7 +68,12 @@ def examine(
     with _folder(place, findings):
         machines, late = _ask(nodes, place, with_torch)
         findings += [
-            Finding(m.name, f"no answer within {PATIENCE:.0f} s", f"restart Ray there; {m.node_id}") for m in late
+            Finding(
+                m.name,
+                f"no answer within {PATIENCE:.0f} s, or what was to answer died",
+                f"restart Ray there; {m.node_id}",
+            )
+            for m in late
         ]
         if place is not None and not findings:
             findings += _unseen(machines, place)
