@@ -817,4 +817,5 @@ def test_the_ui_shows_the_runs_and_takes_more_over_http(run_dir, uri, tmp_path, 
 
 
 def test_public_names():
-    assert set(tracking.__all__) == {"LiveMirror", "Mirror", "Mirrored", "default_uri", "redact", "sync", "ui_command"}
+    functions = {"check", "default_uri", "redact", "sync", "ui_command"}
+    assert set(tracking.__all__) == {"LiveMirror", "Mirror", "Mirrored"} | functions
