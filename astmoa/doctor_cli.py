@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from astmoa.backbone import load_backbone
 from astmoa.config import DataConfig, DataName
 from astmoa.errors import AstmoaError, RunError
 from astmoa.storage import VARIABLE
+from astmoa.study_options import check_gpus_per_trial
 
 Positional = tyro.conf.Positional
 _GIB = 2**30
@@ -62,6 +64,11 @@ class Doctor:
     def _check_cluster(self) -> list[str]:
         from astmoa.sweep.doctor import examine_cluster
 
+        if self.nodes < 1:
+            raise RunError(f"--nodes {self.nodes} is not possible: give at least 1, which is this machine")
+        if not 0 <= self.wait < math.inf:
+            raise RunError(f"--wait {self.wait:g} is not possible: give a number of seconds, 0 or more")
+        check_gpus_per_trial(self.gpus_per_trial)
         findings = [str(error) for check in (self._tracker, self._sounds, self._weights) if (error := _error(check))]
         storage = self.storage or os.environ.get(VARIABLE)
         machines, found = examine_cluster(storage, self.nodes, self.wait, self.gpus_per_trial)

@@ -124,9 +124,7 @@ class StudyOptions:
             raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
         if self.max_failures < 1:
             raise RunError(f"--max-failures {self.max_failures} is not possible: give at least 1")
-        gpus = self.gpus_per_trial
-        if gpus is not None and not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus == int(gpus) > 0)):
-            raise RunError(f"--gpus-per-trial {gpus} is not possible: give a share from 0 to 1, or a whole number")
+        check_gpus_per_trial(self.gpus_per_trial)
         if not self.folds or len(set(self.folds)) < len(self.folds):
             raise RunError(f"--folds {list(self.folds)} is not possible: name at least one test fold, and each once")
 
@@ -168,3 +166,9 @@ class StudyOptions:
 
     def seed_range(self) -> range:
         return range(1 if self.quick else self.seeds)
+
+
+def check_gpus_per_trial(gpus: float | None) -> None:
+    """Raises RunError where Ray would."""
+    if gpus is not None and not (0 <= gpus <= 1 or (math.isfinite(gpus) and gpus == int(gpus) > 0)):
+        raise RunError(f"--gpus-per-trial {gpus:g} is not possible: give a share from 0 to 1, or a whole number")

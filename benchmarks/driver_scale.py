@@ -260,6 +260,14 @@ def started(options: Options) -> Iterator[None]:
 
     # Its address is left where every program on this machine looks for a Ray to join.
     os.environ["RAY_TMPDIR"] = folder = tempfile.mkdtemp(prefix="astmoa-")
+    # Hundreds of processes start on a few cores: not all at the same time, and none is given up because it is slow.
+    os.environ |= {
+        "RAY_worker_maximum_startup_concurrency": "2",
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_worker_register_timeout_seconds": "1800",
+        "RAY_memory_monitor_refresh_ms": "0",
+    }
     share = math.ceil(options.at_once / options.machines)
     each = {"num_cpus": share, "num_gpus": share, "object_store_memory": memory}
     cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **each})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 
 import pytest
 
+from astmoa.doctor_cli import Doctor
 from astmoa.errors import RunError
 from astmoa.sweep import cluster as planning
 from astmoa.sweep import doctor
@@ -122,6 +124,20 @@ def test_without_a_core_for_trials_it_is_said(monkeypatch):
 )
 def test_why_ray_cannot_be_joined_is_one_line(text, words):
     assert words in planning._why_not_joined(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"nodes": 0}, "--nodes 0 is not possible: give at least 1"),
+        ({"wait": -5.0}, "--wait -5 is not possible: give a number of seconds"),
+        ({"wait": float("nan")}, "--wait nan is not possible"),
+        ({"gpus_per_trial": 1.5}, "--gpus-per-trial 1.5 is not possible: give a share from 0 to 1, or a whole number"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(options, words):
+    with pytest.raises(RunError, match=re.escape(words)):
+        Doctor(**options).run()
 
 
 # -- real machines
