@@ -69,6 +69,8 @@ chmod 600 "$token"
   echo "export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_LD_PRELOAD_ON_WORKERS=1"
   # Or a network that was gone for seconds would hold up what ran then for Ray's usual five minutes.
   echo "export RAY_grpc_keepalive_timeout_ms=120000"
+  # How long a worker machine goes on without its head (Ray: 60).
+  echo "export RAY_gcs_rpc_server_reconnect_timeout_s=30"
   echo "export MALLOC_CONF=oversize_threshold:0,dirty_decay_ms:60000"
   for setting; do printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}"; done
 } >"$home/env.sh"

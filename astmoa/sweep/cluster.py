@@ -14,8 +14,7 @@ from typing import Any
 import ray
 
 from astmoa.errors import RunError
-
-_MANY_MACHINES = 1000
+from astmoa.sweep.autoscaler import autoscaler
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,12 @@ def _places(machine: dict[str, float], gpus: float) -> int:
 
 def _machines() -> list[dict[str, float]]:
     """The resources of every machine that is up, or that the autoscaler may start."""
-    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    config = ray._private.state.state.get_cluster_config()  # what `ray up` told the autoscaler, if there is one
-    groups = config.node_group_configs if config is not None else ()
-    most = [dict(group.resources) for group in groups for _ in range(max(0, min(group.max_count, _MANY_MACHINES)))]
+    up, known = [node["Resources"] for node in ray.nodes() if node["Alive"]], autoscaler()
 
     def size(machines: list[dict[str, float]]) -> tuple[float, float]:
         return tuple(sum(machine.get(key, 0) for machine in machines) for key in ("GPU", "CPU"))
 
-    return max(up, most, key=size)
+    return max(up, known.most if known else [], key=size)
 
 
 def start_ray(bytes_to_share: int) -> None:

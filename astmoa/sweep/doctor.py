@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from astmoa.errors import RunError
 from astmoa.provenance import package_hash
 from astmoa.storage import Store, is_address, join
 from astmoa.sweep import probe
+from astmoa.sweep.autoscaler import WHY, missing, wait_for
 from astmoa.sweep.cluster import plan_resources, start_ray
 
 LEAST_MEMORY = 1 << 30
@@ -91,9 +91,15 @@ def examine_cluster(
     """
     start_ray(0)
     try:
-        wait_for(num_nodes, wait)
+        up = wait_for(num_nodes, wait)
+        if up < num_nodes:
+            raise RunError(
+                f"{up} of {num_nodes} machines are up after {wait:.0f} s; look at the logs of those that are missing"
+            )
         machines, found = examine(storage)
         findings = [str(finding) for finding in found]
+        if (told := missing()) is not None:
+            findings.append(f"{told}; wait for them (--nodes). {WHY}")
         try:
             plan_resources(1, None, gpus_per_trial)
         except RunError as error:
@@ -110,17 +116,6 @@ def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str
         more = f" (and {len(findings) - 1} more: astmoa doctor lists them)" if len(findings) > 1 else ""
         raise RunError(f"{findings[0]}{more}")
     return _notes(machines, bytes_to_share)
-
-
-def wait_for(num_nodes: int, seconds: float) -> None:
-    """Until this many machines are up. Raises RunError."""
-    deadline = time.monotonic() + seconds
-    while (up := sum(node["Alive"] for node in ray.nodes())) < num_nodes:
-        if time.monotonic() > deadline:
-            raise RunError(
-                f"{up} of {num_nodes} machines are up after {seconds:.0f} s; look at the logs of those that are missing"
-            )
-        time.sleep(1)
 
 
 def _ask(nodes: Sequence[dict[str, Any]], place: str | None, with_torch: bool) -> tuple[list[Machine], list[Machine]]:

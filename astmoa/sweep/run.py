@@ -7,6 +7,7 @@ loggers, restore and checkpoints are not used: its restore runs trials twice und
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from astmoa.journal import Journal, read_journal
 from astmoa.petl.params import count_params
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
+from astmoa.sweep.autoscaler import wait_for_all
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
 from astmoa.sweep.budget import Budget, check_failures
 from astmoa.sweep.cluster import Resources, plan_resources, start_ray
@@ -73,6 +75,7 @@ def run_sweep(
     shared = inputs.features.nbytes + sum(array.nbytes for array in packed.state.values())
     start_ray(shared)
     try:
+        wait_for_all(tell=functools.partial(print, file=sys.stderr))
         most = len(enumerated) if enumerated is not None else _MANY
         resources = plan_resources(most, trials_at_once, gpus_per_trial)
         setup = WorkerSetup(

@@ -177,4 +177,4 @@ def test_down_leaves_nothing_running(up, submitted):
     assert any("gcs_server" in line for line in processes())
     assert any("mlflow" in line for line in processes())
     up.ray("down", "--yes")
-    until(lambda: not processes(), "the end of all processes", 60)
+    until(lambda: not processes(), "the end of all processes", 150)

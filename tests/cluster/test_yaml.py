@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from astmoa.cli import main
+from astmoa.sweep import autoscaler
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["gpu.yaml", "on_prem.yaml"]
@@ -124,7 +126,7 @@ def aws(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_at_aws_the_security_group_opens_ssh_alone_and_workers_are_spot(aws):
+def test_at_aws_the_security_group_opens_ssh_alone_and_workers_are_spot(aws, tmp_path):
     import boto3
     from ray.autoscaler._private.aws.config import bootstrap_aws
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
@@ -148,6 +150,11 @@ def test_at_aws_the_security_group_opens_ssh_alone_and_workers_are_spot(aws):
     assert types["gpu"]["min_workers"] == 0
     assert types["gpu"]["max_workers"] == made["max_workers"] == 8
     assert made["head_node"]["IamInstanceProfile"]["Arn"]
+    bootstrap = tmp_path / "ray_bootstrap_config.yaml"  # as `ray up` leaves it on the head
+    bootstrap.write_text(json.dumps(made))
+    known = autoscaler._read(bootstrap)
+    assert known.least == 1
+    assert [(machine["CPU"], machine.get("GPU", 0)) for machine in known.most] == [(0, 0)] + 8 * [(4, 1)]
 
 
 def test_shell_scripts_are_clean():

@@ -86,9 +86,9 @@ class Session:
 
 
 class Cluster:
-    """A head with one CPU and no GPU, and machines as asked for. Its Ray is nobody else's: it has its own token."""
+    """A head without a GPU, and machines as asked for. Its Ray is nobody else's: it has its own token."""
 
-    def __init__(self):
+    def __init__(self, head_cpus: int = 1):
         self.folder = Path(tempfile.mkdtemp(prefix="astmoa-"))  # short: the paths of sockets are bounded
         self._numbers = itertools.count()
         self.environment = {
@@ -106,7 +106,7 @@ class Cluster:
         }
         self.machines: list[Session] = []
         ports = [f"--{name}-port={free_port()}" for name in ("dashboard", "ray-client-server")]
-        self.head = self._start(["--head", "--port=0", "--include-dashboard=false", *ports], cpus=1, gpus=0)
+        self.head = self._start(["--head", "--port=0", "--include-dashboard=false", *ports], head_cpus, gpus=0)
 
     @functools.cached_property
     def address(self) -> str:
