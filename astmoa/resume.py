@@ -22,8 +22,9 @@ _MAY_CHANGE = {
 
 
 def plain(options: StudyOptions) -> dict[str, Any]:
-    """The options as JSON values, for the journal."""
-    return {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(options).items()}
+    """The options as JSON values, for the journal. Not where a run was resumed from: an address may hold a password."""
+    values = {key: v for key, v in dataclasses.asdict(options).items() if key != "resume"}
+    return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
 def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Options:

@@ -12,8 +12,10 @@ import contextlib
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from astmoa.journal import NAME as JOURNAL
 from astmoa.provenance import redact
 
 VARIABLE = "ASTMOA_STORAGE"
+_UNKNOWN = "unknown"
 _RESULTS = ("table.md", "table.json", "frontier.png", "best")
 
 
@@ -55,39 +58,55 @@ class Store:
             self._fs, self._root = fs.FileSystem.from_uri(self.address)
             self._local = isinstance(self._fs, fs.LocalFileSystem)
 
-    def put(self, source: Path, name: str) -> None:
-        """Copy a file there. Either the whole of it appears under its name or nothing does."""
-        with self._one_line("written"):
-            path = f"{self._root}/{name}"
-            if self._local:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            # An object appears when its upload is complete. Two machines may write one trial's: one was thought dead.
-            target = f"{path}.{uuid.uuid4().hex}.tmp" if self._local else path
-            with open(source, "rb") as file, self._fs.open_output_stream(target) as out:
-                shutil.copyfileobj(file, out, 1 << 20)
-            if self._local:
-                self._fs.move(target, path)
+    def put(self, source: Path, name: str, patience: float = 0.0) -> None:
+        """Copy a file there. Either the whole of it appears under its name or nothing does.
 
-    def get(self, name: str, target: Path) -> bool:
-        """Bring a file here. False where there is none."""
+        patience: seconds to try again for, where the store does not work.
+        """
+        with self._one_line("written"), ThreadPoolExecutor(1) as thread:
+            # Arrow takes a copy that an exception ends for complete. In another thread no signal raises one.
+            thread.submit(_patiently, patience, self._put, source, name).result()
+
+    def _put(self, source: Path, name: str) -> None:
+        path = f"{self._root}/{name}"
+        if self._local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # An object appears when its upload is complete. Two machines may write one trial's: one was thought dead.
+        target = f"{path}.{uuid.uuid4().hex}.tmp" if self._local else path
+        with open(source, "rb") as file, self._fs.open_output_stream(target) as out:
+            shutil.copyfileobj(file, out, 1 << 20)
+        if self._local:
+            self._fs.move(target, path)
+
+    def get(self, name: str, target: Path, patience: float = 0.0) -> bool:
+        """Bring a file here. False where there is none. patience: as for `put`."""
         with self._one_line("read"):
-            if not self.has(name):
-                return False
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(target.name + ".tmp")
-            with self._fs.open_input_stream(f"{self._root}/{name}") as file, open(temporary, "wb") as out:
-                shutil.copyfileobj(file, out, 1 << 20)
-            temporary.replace(target)
-            return True
+            return _patiently(patience, self._get, name, target)
+
+    def _get(self, name: str, target: Path) -> bool:
+        path = f"{self._root}/{name}"
+        if not self._fs.get_file_info(path).is_file:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(target.name + ".tmp")
+        with self._fs.open_input_stream(path) as file, open(temporary, "wb") as out:
+            shutil.copyfileobj(file, out, 1 << 20)
+        temporary.replace(target)
+        return True
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None where there is no such file."""
+        with tempfile.TemporaryDirectory() as folder:
+            return path.read_bytes() if self.get(name, path := Path(folder) / "file") else None
 
     def has(self, name: str) -> bool:
-        return self.size(name) is not None
+        return self.stamp(name) is not None
 
-    def size(self, name: str) -> int | None:
-        """Bytes; None where there is no such file."""
+    def stamp(self, name: str) -> tuple[int, int] | None:
+        """Another one after every change: bytes and time of a file; None where there is no such file."""
         with self._one_line("read"):
             info = self._fs.get_file_info(f"{self._root}/{name}")
-            return info.size if info.is_file else None
+            return (info.size, info.mtime_ns) if info.is_file else None
 
     def remove(self, name: str) -> None:
         with self._one_line("written"):
@@ -122,15 +141,30 @@ class Store:
         return Store, (self.address,)
 
 
+def _patiently(patience: float, call: Callable[..., Any], *arguments: Any) -> Any:
+    """Again and again, in growing intervals, while it raises an OSError."""
+    deadline, pause = time.monotonic() + patience, 1.0
+    while True:
+        try:
+            return call(*arguments)
+        except OSError:
+            if time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+            pause *= 2
+
+
 class Upload:
     """Keeps a run folder's journal in a store, every `interval` seconds while it grows, and its results at the end.
 
     The sweep goes on whatever happens: the first failure is told to `warn`; `error` is the last one, after `close`.
+    What another sweep has written there since is not written over: a head that was given up may come back.
     """
 
     def __init__(self, run_dir: Path, store: Store, warn: Callable[[str], object], interval: float = 5.0):
         self._run_dir, self._store, self._warn, self._interval = run_dir, store, warn, interval
         self._sent = 0
+        self._stamp: tuple[int, int] | str | None = store.stamp(JOURNAL)
         self.error: str | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="astmoa-storage", daemon=True)
@@ -170,22 +204,53 @@ class Upload:
         journal = self._run_dir / JOURNAL
         size = journal.stat().st_size if journal.is_file() else 0
         if size > self._sent:
+            if self._stamp not in (_UNKNOWN, self._store.stamp(JOURNAL)):
+                raise RunError(
+                    f"storage {redact(self._store.address)}: another sweep writes its {JOURNAL} there now; this one's "
+                    f"is in {self._run_dir} alone"
+                )
+            self._stamp = _UNKNOWN  # unless all of this works
             self._store.put(journal, JOURNAL)  # it may end in half a line, which readers drop
-            self._sent = size
+            self._stamp, self._sent = self._store.stamp(JOURNAL), size
+
+
+def check_same_run(run_dir: Path, store: Store) -> None:
+    """Raises RunError where the store holds what a sweep that goes on from `run_dir` would write over."""
+    place, there, here = f"storage {redact(store.address)}", *_journals(run_dir, store)
+    if here.startswith(there):
+        return
+    if there.startswith(here):
+        more = "more of that run" if here else "a run of that name"
+        raise RunError(f"{place} holds {more}: go on with --resume and that address, or choose another --out")
+    raise RunError(
+        f"{place} holds another {JOURNAL} than {run_dir}: choose another --out; or move {run_dir} away, and go on with "
+        "--resume and that address"
+    )
+
+
+def _journals(run_dir: Path, store: Store) -> tuple[bytes, bytes]:
+    """The store's and the run folder's, as far as their lines are whole."""
+    path = run_dir / JOURNAL
+    both = store.read(JOURNAL) or b"", path.read_bytes() if path.is_file() else b""
+    there, here = (journal[: journal.rfind(b"\n") + 1] for journal in both)
+    return there, here
 
 
 def bring_run(address: str, runs: Path = Path("runs")) -> Path:
     """The run folder at `address`, made here for a sweep to go on in: its journal; checkpoints are fetched by workers.
 
-    A journal that is here already and goes further is kept. Raises RunError where no sweep was kept at the address.
+    A journal that is here already and goes further is kept. Raises RunError where no sweep was kept at the address, and
+    where the run folder holds another one.
     """
     store = Store(address)
     run_dir = runs / split(address)[1]
-    there, here = store.size(JOURNAL), run_dir / JOURNAL
-    if there is None:
+    if not store.has(JOURNAL):
         raise RunError(f"{redact(address)}: no {JOURNAL} there; give the address of a run: the storage's, and its name")
-    if not here.is_file() or here.stat().st_size < there:
-        store.get(JOURNAL, here)
+    there, here = _journals(run_dir, store)
+    if there.startswith(here):
+        store.get(JOURNAL, run_dir / JOURNAL)
+    else:
+        check_same_run(run_dir, store)
     return run_dir
 
 

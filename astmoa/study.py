@@ -27,7 +27,7 @@ from astmoa.journal import NAME as JOURNAL
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
-from astmoa.storage import Store, Upload, bring_run, is_address, split
+from astmoa.storage import Store, Upload, bring_run, check_same_run, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
@@ -90,6 +90,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     store = Store(kept) if kept else None
     if store is not None:  # better found out before all sounds are read
         store.check()
+        check_same_run(out, store)
     tell_of_cut_line(out)
     template = options.template()
     backbone = load_backbone(options.backbone)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import pytest
 
 from astmoa.errors import RunError
 from astmoa.journal import Journal, read_journal
-from astmoa.storage import Store, Upload, bring_run, fetch, join, split
+from astmoa.storage import Store, Upload, bring_run, check_same_run, fetch, join, split
 from astmoa.study_options import StudyOptions
+from tests.sweep.machines import until
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,13 @@ def test_a_place_in_a_storage_is_joined_and_split(storage):
 def test_what_is_put_is_got_elsewhere_and_replaced(address, tmp_path):
     store = pickle.loads(pickle.dumps(Store(join(address, f"put-{time.time_ns()}"))))
     here, back = tmp_path / "here", tmp_path / "deep" / "back"
-    assert store.size("trials/1/x") is None
+    assert store.stamp("trials/1/x") is None
     assert not store.get("trials/1/x", back)
     assert not back.exists()
     for content in (b"one", b"and another" * 300_000):
         here.write_bytes(content)
         store.put(here, "trials/1/x")
-        assert store.size("trials/1/x") == len(content)
+        assert store.stamp("trials/1/x")[0] == len(content)
         assert store.get("trials/1/x", back)
         assert back.read_bytes() == content
     assert [path.name for path in back.parent.iterdir()] == ["back"]
@@ -99,7 +103,7 @@ def test_a_journal_is_kept_while_it_grows_and_brought_to_another_machine(address
         for number in range(3):
             journal.append("epoch", trial_id="t", epoch=number)
             deadline = time.monotonic() + 30
-            while store.size("journal.jsonl") != (run_dir / "journal.jsonl").stat().st_size:
+            while (store.stamp("journal.jsonl") or [0])[0] != (run_dir / "journal.jsonl").stat().st_size:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
         journal.append("sweep_end", reason="done")
@@ -116,6 +120,91 @@ def test_a_journal_is_kept_while_it_grows_and_brought_to_another_machine(address
     with open(brought / "journal.jsonl", "a") as file:
         file.write('{"type": "resume", "time": 1}\n')
     assert read_journal(bring_run(store.address, tmp_path / "new head"))[-1]["type"] == "resume"
+
+
+def kept_run(address, tmp_path, events=2):
+    """A run of so many events on one head, and its store."""
+    run_dir, store = tmp_path / "head" / "run", Store(join(address, f"run-{time.time_ns()}"))
+    journal = Journal(run_dir)
+    for number in range(events):
+        journal.append("epoch", trial_id="t", epoch=number)
+    store.put(run_dir / "journal.jsonl", "journal.jsonl")
+    return run_dir, store
+
+
+def test_a_new_head_does_not_begin_anew_over_a_run_that_was_kept(address, tmp_path):
+    run_dir, store = kept_run(address, tmp_path)
+    check_same_run(run_dir, store)
+    with pytest.raises(RunError, match="holds a run of that name: go on with --resume"):
+        check_same_run(tmp_path / "new head" / "run", store)
+
+
+def test_a_head_whose_journal_is_behind_or_another_does_not_go_on(address, tmp_path):
+    run_dir, store = kept_run(address, tmp_path)
+    path = run_dir / "journal.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])  # further, though its last line is cut off
+    check_same_run(run_dir, store)
+    path.write_bytes(whole[: whole.index(b"\n") + 20])
+    with pytest.raises(RunError, match="holds more of that run"):
+        check_same_run(run_dir, store)
+    assert read_journal(bring_run(store.address, tmp_path / "new head")) == [
+        json.loads(line) for line in whole.splitlines()
+    ]
+    other = tmp_path / "new head" / split(store.address)[1] / "journal.jsonl"
+    other.write_bytes(b"{}\n" + whole)
+    with pytest.raises(RunError, match=r"another journal\.jsonl than"):
+        bring_run(store.address, tmp_path / "new head")
+    assert other.read_bytes() == b"{}\n" + whole
+
+
+def test_a_head_that_comes_back_does_not_write_over_its_successor(address, tmp_path):
+    run_dir, store = kept_run(address, tmp_path)
+    told: list[str] = []
+    with Upload(run_dir, store, told.append, interval=0.05) as upload:
+        journal = Journal(run_dir)
+        journal.append("epoch", trial_id="t", epoch=2)
+        until(lambda: store.read("journal.jsonl") == (run_dir / "journal.jsonl").read_bytes(), "the journal")
+        successor = bring_run(store.address, tmp_path / "new head")
+        Journal(successor).append("epoch", trial_id="t", epoch=3)
+        store.put(successor / "journal.jsonl", "journal.jsonl")
+        for number in range(3, 9):
+            journal.append("epoch", trial_id="t", epoch=number)
+        until(lambda: told, "a warning")
+    assert "another sweep writes its journal.jsonl there now" in told[0]
+    assert "another sweep" in upload.error
+    assert store.read("journal.jsonl") == (successor / "journal.jsonl").read_bytes()
+
+
+def test_a_store_that_comes_back_is_waited_for(tmp_path):
+    (tmp_path / "there").write_text("no folder yet")
+    store, here = Store(f"file://{tmp_path}/there/run"), tmp_path / "here"
+    here.write_text("x")
+    repaired = threading.Timer(1.5, (tmp_path / "there").unlink)
+    repaired.start()
+    store.put(here, "x", patience=30)
+    assert store.read("x") == b"x"
+    repaired.join()
+    with pytest.raises(RunError, match="cannot be written"):
+        Store(f"file://{here}/run").put(here, "x", patience=0.1)
+
+
+def test_a_signal_leaves_no_half_file(address, tmp_path):
+    """Ctrl-C twice: what was being sent is sent to its end."""
+    store, here = Store(join(address, f"run-{time.time_ns()}")), tmp_path / "here"
+    here.write_bytes(os.urandom(3_000_000))
+    put = store._put
+
+    def slowly(source, name):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        put(source, name)
+
+    store._put = slowly
+    with pytest.raises(KeyboardInterrupt):
+        store.put(here, "x")
+    # The interrupted one may not even have waited.
+    assert until(lambda: store.read("x"), "the file") == here.read_bytes()
 
 
 def test_where_no_run_was_kept_is_said(address, tmp_path):

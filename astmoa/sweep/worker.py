@@ -7,6 +7,7 @@ random streams, and takes its modules out again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -33,6 +34,8 @@ from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import CHECKPOINT, Trial
 
 ADAPTER = "adapter.safetensors"
+PATIENCE = 120.0
+"""Seconds that a store may be out of reach before a trial fails for it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class TrialWorker(tune.Trainable):
             self._trial.save_adapter(self._folder / ADAPTER)
             self._keep(ADAPTER)
         except Interrupted:
-            self._keep(CHECKPOINT)
+            with contextlib.suppress(RunError):  # then it goes on from its last whole epoch
+                self._keep(CHECKPOINT, patience=30.0)
             self.cleanup()
             ray.actor.exit_actor()
         except torch.OutOfMemoryError as error:
@@ -130,13 +134,13 @@ class TrialWorker(tune.Trainable):
 
     def _open_trial(self) -> Trial:
         if self._setup.store is not None:
-            self._setup.store.get(f"{self._name}/{CHECKPOINT}", self._folder / CHECKPOINT)
+            self._setup.store.get(f"{self._name}/{CHECKPOINT}", self._folder / CHECKPOINT, PATIENCE)
         return Trial(self._trial_config, self._backbone, self._data, self._folder)
 
-    def _keep(self, file: str) -> None:
+    def _keep(self, file: str, patience: float = PATIENCE) -> None:
         """Put a file of the trial where any other machine can go on from it."""
         if self._setup.store is not None and (self._folder / file).is_file():
-            self._setup.store.put(self._folder / file, f"{self._name}/{file}")
+            self._setup.store.put(self._folder / file, f"{self._name}/{file}", patience)
 
     def _on_notice(self, number: int, frame: Any) -> None:
         """SIGTERM: the machine is about to be taken away, or Ray to be stopped. Save what is trained, then leave."""
