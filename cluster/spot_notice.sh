@@ -26,6 +26,6 @@ while sleep "${ASTMOA_METADATA_EVERY:-5}"; do
   node=$(python -c 'import ray; ray.init(log_to_driver=False); print(ray.get_runtime_context().get_node_id())' 2>/dev/null)
   ray drain-node --address="$RAY_HEAD_IP:6379" --node-id="$node" --reason=DRAIN_NODE_REASON_PREEMPTION \
     --reason-message="spot notice" --deadline-remaining-seconds=110
-  pkill -TERM -f '^ray::.*Trainable'
+  pkill -TERM -f '^ray::(ResourceTrainable|TrialWorker)' # what Ray calls a worker in an epoch and between two
   exit 0
 done

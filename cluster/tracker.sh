@@ -35,12 +35,19 @@ if [ "${1:-}" = --watch ]; then # in the background: the server, until Ray has n
   kill -KILL 0
 fi
 
+# The one of an earlier ray up may have other settings, and its watcher may just be ending it.
+old=$(cat "$folder/pid" 2>/dev/null || true)
+for signal in TERM TERM TERM TERM TERM KILL KILL; do
+  if [ -z "$old" ] || ! pgrep -g "$old" -f 'tracker.sh --watch|mlflow' >/dev/null; then break; fi
+  kill "-$signal" -- "-$old" 2>/dev/null || true
+  sleep 1
+done
 if answers "$port"; then
-  curl -fsS --max-time 5 "http://127.0.0.1:$port/health" >/dev/null 2>&1 && exit 0 # left by an earlier ray up
   echo "tracker.sh: port $port of $(hostname) is somebody else's: set ASTMOA_TRACKER_PORT in the cluster file" >&2
   exit 1
 fi
 setsid nohup bash "$0" --watch >"$folder/log" 2>&1 </dev/null &
+echo $! >"$folder/pid"
 for _ in $(seq 120); do
   if answers "$port"; then exit 0; fi
   kill -0 $! 2>/dev/null || break

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import http.server
 import os
+import socket
 import subprocess
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.cluster import free_port
+from tests.cluster.hosts import answers
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 
@@ -39,12 +46,13 @@ def test_a_word_that_is_no_setting_is_refused_before_anything_is_installed(tmp_p
     ("uv", "python", "words"),
     [
         (None, "exit 1", "install python3 and python3-venv"),
-        ('[ "$1" != venv ]', "exit 0", "no Python 3.11 to 3.13 here"),
+        ('[ "$1" != venv ]', "exit 0", "no Python >=3.11,<3.14 here"),
         ('[ "$1" = venv ] || { echo "no such package: torch" >&2; exit 1; }', "exit 1", "astmoa cannot be installed"),
     ],
 )
 def test_what_keeps_a_machine_from_being_set_up_is_one_line_with_the_machine_and_the_fix(uv, python, words, tmp_path):
     stand_in(tmp_path / "bin", "python3", python)
+    stand_in(tmp_path / "bin", "sudo", "exit 1")
     if uv is not None:
         stand_in(tmp_path / "bin", "uv", uv)
     done = setup(tmp_path, "A=1", path=f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -115,7 +123,7 @@ def test_a_spot_notice_drains_the_machine_and_has_its_trials_save_what_they_have
     drain, notice = calls.read_text().splitlines()
     assert drain.startswith("ray drain-node --address=10.0.0.1:6379 --node-id=a-node-id ")
     assert "DRAIN_NODE_REASON_PREEMPTION" in drain
-    assert notice == "pkill -TERM -f ^ray::.*Trainable"
+    assert notice == "pkill -TERM -f ^ray::(ResourceTrainable|TrialWorker)"
     until(lambda: not running(watcher))
 
 
@@ -152,3 +160,41 @@ def until(condition, seconds=30):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_the_tracker_takes_new_settings_leaves_others_alone_and_ends_with_ray(tmp_path):
+    ray, port = socket.create_server(("127.0.0.1", 0)), free_port()
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ASTMOA_RAY_PORT": str(ray.getsockname()[1]),
+        "ASTMOA_TRACKER_PORT": str(port),
+    }
+
+    def start(**settings):
+        command = ["bash", str(CLUSTER / "tracker.sh")]
+        done = subprocess.run(command, env=environment | settings, capture_output=True, text=True, timeout=200)
+        return done.returncode, done.stderr
+
+    try:
+        assert start() == (0, "")
+        first = int((tmp_path / ".astmoa/tracker/pid").read_text())
+        assert start(ASTMOA_TRACKER_STORE=f"sqlite:///{tmp_path}/other.db") == (0, "")
+        assert not running(first)
+        assert (tmp_path / ".astmoa/tracker/mlflow.db").is_file()
+        assert (tmp_path / "other.db").is_file()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
+            assert answer.read() == b"OK"
+        strange = urllib.request.Request(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search", method="POST")
+        strange.add_header("Host", "elsewhere.example.org")
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(strange, timeout=20)
+    finally:
+        ray.close()
+    until(lambda: not running(int((tmp_path / ".astmoa/tracker/pid").read_text())))
+    until(lambda: not answers("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)):
+        code, told = start()
+    assert code == 1
+    assert f"port {port} of {socket.gethostname()} is somebody else's" in told

@@ -8,10 +8,12 @@ import contextlib
 import functools
 import os
 import random
+import re
 import signal
 import sqlite3
 import time
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -287,6 +289,10 @@ def test_a_lost_head(clusters, cluster, other_cluster, tmp_path):
     cluster.have(2)
     sweep = Sweep(cluster, tmp_path / "here", seed=1, gpus_per_trial=1, store=store, rig={"slow": [slow]})
     sweep.wait_for_epochs()
+    titles = [Path(f"/proc/{pid}/cmdline").read_text() for pid in sweep.training()]
+    pattern = re.search(r"pkill -TERM -f '(.+?)'", (ROOT / "cluster/spot_notice.sh").read_text())[1]
+    assert titles
+    assert [title for title in titles if not re.search(pattern, title)] == []
     for number in range(1, 6):
         notice = sweep.hit_worker(signal.SIGTERM, slow)
         assert "SIGTERM" in notice["error"]
