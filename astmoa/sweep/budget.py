@@ -51,6 +51,10 @@ class Budget:
             return f"{self.max_trials} trials proposed (--max-trials)"
         return self.time_is_up(driver) or self._stagnation(driver)
 
+    @property
+    def bounds_time(self) -> bool:
+        return self.max_hours is not None or self.max_device_hours is not None
+
     def time_is_up(self, driver: Driver) -> str | None:
         if self.max_hours is not None and driver.elapsed >= 3600 * self.max_hours:
             return f"{self.max_hours:g} hours gone (--max-hours)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 import yaml
 
 MARK = "!SET_ME"
+EXAMPLES = ("ami-0123456789abcdef0", "s3://my-bucket/")
+"""Of cluster/gpu.yaml; they are nobody's."""
 
 
 def problems(path: Path) -> list[str]:
@@ -20,6 +23,12 @@ def problems(path: Path) -> list[str]:
         f"{path}:{number}: {MARK} is left: put your own value there, without the mark ({line.strip()})"
         for number, line in enumerate(text.splitlines(), 1)
         if re.search(rf"{MARK}\b", line.partition(" #")[0]) and not line.lstrip().startswith("#")
+    ]
+    unset += [
+        f"{path}:{number}: {example} is the example's: put your own value there"
+        for number, line in enumerate(text.splitlines(), 1)
+        for example in EXAMPLES
+        if example in line.partition(" #")[0] and MARK not in line and not line.lstrip().startswith("#")
     ]
     if unset:
         return unset
@@ -47,5 +56,7 @@ def _unknown(config: dict) -> list[str]:
         return [f"Ray cannot use it ({' '.join(str(error).split())[:200]}): mend it"]
     finally:
         logging.disable(logging.NOTSET)
+    if (config.get("provider") or {}).get("type") == "aws" and importlib.util.find_spec("boto3") is None:
+        return ["Ray needs boto3 for AWS, which is not here: pip install --editable '.[aws]'"]
     missing = [place for place in (config.get("file_mounts") or {}).values() if not Path(place).expanduser().exists()]
     return [f"file_mounts: {place} does not exist: call from the checkout's top folder" for place in missing]

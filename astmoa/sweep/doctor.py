@@ -7,6 +7,7 @@ machine, what, and how to mend it. Machines that the autoscaler starts later are
 from __future__ import annotations
 
 import contextlib
+import platform
 import shutil
 import socket
 import uuid
@@ -19,14 +20,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from astmoa.errors import RunError
-from astmoa.provenance import package_hash
-from astmoa.storage import Store, is_address, join
+from astmoa.provenance import package_hash, redact
+from astmoa.storage import Store, is_address, join, split
 from astmoa.sweep import probe
 from astmoa.sweep.autoscaler import WHY, missing, wait_for
 from astmoa.sweep.cluster import plan_resources, start_ray
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
+SHARED = "give --storage a folder that all machines share, or s3://..."
 PATIENCE = 25.0
 """Seconds that a machine has to answer."""
 
@@ -148,14 +150,19 @@ def _unseen(machines: Sequence[Machine], place: str) -> list[Finding]:
     try:
         look = ray.remote(num_cpus=0, max_retries=0)(probe.sees)
         asked = {_on(look, m).remote(place, list(wrote)): m for m in machines}
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
-        shared = "give --storage a folder that all machines share, or s3://..."
-        folder = str(Path(place).parent)
-        return [
-            Finding(asked[ref].name, f"does not see in {folder} what {wrote[missing[0]]} wrote there", shared)
-            for ref in answered
-            if (missing := ray.get(ref))
-        ]
+        ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
+        findings, folder = [], redact(split(place)[0] if is_address(place) else str(Path(place).parent))
+        for ref, machine in asked.items():
+            try:
+                missing = ray.get(ref, timeout=0)
+            except (ray.exceptions.RayError, RunError) as error:
+                why = " ".join(str(error).split("\n")[-1].split())[:200] or type(error).__name__
+                findings.append(Finding(machine.name, f"cannot read in {folder} what others wrote ({why})", SHARED))
+                continue
+            if missing:
+                told = f"does not see in {folder} what {wrote[missing[0]]} wrote there"
+                findings.append(Finding(machine.name, told, SHARED))
+        return findings
     finally:
         ray.cloudpickle.unregister_pickle_by_value(probe)
 
@@ -168,6 +175,8 @@ def _judge(machine: Machine, bytes_to_share: int) -> list[Finding]:
 
     if told["ray"] != ray.__version__:
         found(f"Ray {told['ray']}, here {ray.__version__}", "install the same everywhere (ray up does)")
+    if _release(told["python"]) != _release(platform.python_version()):
+        found(f"Python {told['python']}, here {platform.python_version()}", "install the same everywhere (ray up does)")
     if told["error"] is not None:
         found(f"astmoa does not work there ({told['error']})", "install it there as here (ray up does)")
     elif told["package"] != package_hash():
@@ -182,7 +191,9 @@ def _judge(machine: Machine, bytes_to_share: int) -> list[Finding]:
         found(f"{_gib(told['memory'])} of memory are free, {need} are needed", "end other programs there")
     if told["disk"] < LEAST_DISK:
         found(f"{_gib(told['disk'])} are free on its temporary disk", "make room there, or set RAY_TMPDIR")
-    if told["storage"] is not None:
+    if told["storage"] == probe.UNSEEN:
+        found("does not see the storage's folder that was made here", f"mount it there, or {SHARED}")
+    elif told["storage"] is not None:
         found(f"cannot write to the storage ({told['storage']})", "mount it there, or give --storage another place")
     return here
 
@@ -236,6 +247,10 @@ def _with_facts(machine: Machine, told: dict[str, Any]) -> Machine:
 
 def _on(task: Any, machine: Machine) -> Any:
     return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(machine.node_id, soft=False))
+
+
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]
 
 
 def _gib(size: float) -> str:

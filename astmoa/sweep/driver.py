@@ -104,7 +104,9 @@ class Driver(Ledger):
         again = self._retries.next()
         if again is not None:
             return again.proposal
-        if self.reason is None:
+        # At a bound of time there is no later.
+        hold = self.budget.bounds_time and self._retries.any_alone
+        if self.reason is None and not hold:
             proposal = self.proposer.next()
             if proposal is not None:
                 return self._add(proposal).proposal

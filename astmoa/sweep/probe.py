@@ -12,20 +12,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+UNSEEN = "unseen"
+"""Of a folder that was made by the machine that asks."""
+
 
 def facts(storage: str | None, name: str, with_torch: bool) -> dict[str, Any]:
     """Versions, package, GPUs, memory and disk of this machine; writes the file `name` into `storage`.
 
     storage: a folder or an address. with_torch: also ask torch how many GPUs it sees (importing it takes seconds).
     """
-    import psutil
     import ray
 
     found: dict[str, Any] = {
         "host": socket.gethostname(),
         "python": ".".join(map(str, sys.version_info[:3])),
         "ray": ray.__version__,
-        "memory": psutil.virtual_memory().available,
+        "memory": _free_memory(),
         "disk": shutil.disk_usage(tempfile.gettempdir()).free,
         "package": None,
         "error": None,
@@ -47,6 +49,19 @@ def facts(storage: str | None, name: str, with_torch: bool) -> dict[str, Any]:
     return found
 
 
+def _free_memory() -> int:
+    """Bytes. Ray knows the bounds of a pod or a Slurm job, psutil what of the machine's memory is but a cache."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:
+        from ray._common.utils import get_system_memory
+        from ray._private.utils import get_used_memory
+    except ImportError:  # another Ray's
+        return free
+    return min(free, get_system_memory() - get_used_memory())
+
+
 def _write(storage: str, name: str) -> str | None:
     """Why it cannot be written, or None."""
     try:
@@ -60,6 +75,8 @@ def _write(storage: str, name: str) -> str | None:
         else:
             # Not made where it is missing: on a machine where it is not mounted, that would hide it.
             path = Path(storage) / name
+            if not path.parent.is_dir():
+                return UNSEEN
             path.write_text(name)
             with open(path, "rb") as file:
                 os.fsync(file.fileno())

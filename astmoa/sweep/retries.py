@@ -32,6 +32,11 @@ class Retries:
     def next(self) -> DrivenTrial | None:
         return self._waiting.popleft() if self._waiting else None
 
+    @property
+    def any_alone(self) -> bool:
+        """Does one wait for a whole device?"""
+        return bool(self._alone)
+
     def next_alone(self, trials: Iterable[DrivenTrial]) -> DrivenTrial | None:
         """One that needs a whole device, when nothing else runs: then one is free, and nobody waits for it."""
         waiting = {trial.trial_id for trial in self._alone}

@@ -173,7 +173,14 @@ def _check_machine(setup: WorkerSetup) -> None:
         raise RunError(
             f"machine {here}: its astmoa is {package_hash()}, the driver's {setup.package}: install the same (ray up)"
         )
-    if setup.store is None and not (Path(setup.run_dir) / JOURNAL).is_file():
+    if setup.device == "cuda" and not torch.cuda.is_available():
+        raise RunError(f"machine {here}: Ray has GPUs there, torch sees none: look at nvidia-smi and the driver there")
+    if setup.store is not None:
+        try:
+            setup.store.check()
+        except RunError as error:
+            raise RunError(f"machine {here}: {error}") from None
+    elif not (Path(setup.run_dir) / JOURNAL).is_file():
         raise RunError(
             f"machine {here} does not see {setup.run_dir}: give --storage a folder that all machines share, or s3://..."
         )

@@ -47,7 +47,7 @@ class Site:
             self.port, self.storage = free_port(), f"{hosts.home}/kept"
             changes["!SET_ME ~/.ssh/id_ed25519"] += f"\n  ssh_proxy_command: nc %h {self.head.port}"
             own = f"ASTMOA_TRACKER_PORT={self.port} RAY_TMPDIR={hosts.home}"
-            changes["ASTMOA_STORAGE=/mnt/shared/astmoa"] = f"ASTMOA_STORAGE={self.storage} {own}"
+            changes["'ASTMOA_STORAGE=/mnt/shared/astmoa'"] = f"ASTMOA_STORAGE={self.storage} {own}"
             changes["http://127.0.0.1:5000"] = f"http://127.0.0.1:{self.port}"
         text = (ROOT / "cluster/on_prem.yaml").read_text()
         for old, new in changes.items():

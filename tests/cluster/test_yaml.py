@@ -21,6 +21,11 @@ FILES = ["gpu.yaml", "on_prem.yaml"]
 
 
 def with_everything_set(name: str) -> str:
+    text = without_marks(name).replace("ami-0123456789abcdef0", "ami-00ff00ff00ff00ff0")
+    return text.replace("s3://my-bucket/", "s3://sounds/")
+
+
+def without_marks(name: str) -> str:
     return (ROOT / "cluster" / name).read_text().replace("!SET_ME ", "")
 
 
@@ -54,6 +59,26 @@ def test_unset_fields_are_named_with_their_lines_and_all_stand_at_the_top(name, 
         n for n, line in enumerate(Path("cluster", name).read_text().splitlines(), 1) if n > 20 and "# ----" in line
     )
     assert max(marked) < top
+
+
+def test_what_is_an_examples_is_not_set(tmp_path, capsys):
+    path = tmp_path / "gpu.yaml"
+    path.write_text(without_marks("gpu.yaml"))
+    code, told = doctor(path, capsys)
+    assert code == 2
+    assert [
+        words in line
+        for words, line in zip(("s3://my-bucket/ is the", "ami-0123456789abcdef0 is the"), told, strict=True)
+    ]
+
+
+def test_what_ray_needs_for_aws_is_asked_for(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "gpu.yaml"
+    path.write_text(with_everything_set("gpu.yaml"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, (told,) = doctor(path, capsys)
+    assert code == 2
+    assert "Ray needs boto3 for AWS, which is not here: pip install --editable '.[aws]'" in told
 
 
 @pytest.mark.parametrize("name", FILES)

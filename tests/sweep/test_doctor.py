@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from tests.sweep.machines import ROOT, Cluster
 GIB = 1 << 30
 FACTS = {
     "host": "m",
-    "python": "3.11.2",
+    "python": platform.python_version(),
     "ray": "2.60.0",
     "memory": 8 * GIB,
     "disk": 8 * GIB,
@@ -52,6 +53,8 @@ def judged(bytes_to_share=0, **facts):
         ({"memory": 2 * GIB, "bytes_to_share": 2 * GIB}, "2.0 GiB of memory are free, 3.0 GiB are needed"),
         ({"disk": GIB // 4}, "0.2 GiB are free on its temporary disk"),
         ({"storage": "Permission denied"}, "cannot write to the storage (Permission denied)"),
+        ({"storage": "unseen"}, "does not see the storage's folder that was made here; mount it there"),
+        ({"python": "3.9.1"}, "Python 3.9.1, here 3."),
     ],
 )
 def test_each_thing_that_is_wrong_is_one_line_with_the_machine_and_the_fix(facts, words):
@@ -198,7 +201,7 @@ def test_every_machine_of_a_cluster_is_looked_at_and_what_is_wrong_is_said(tmp_p
             "--gpus-per-trial 3: no machine",
             "tracking at http://127.0.0.1:9",
         ]
-        expected += ["cannot write to the storage"] if private else []
+        expected += ["does not see the storage's folder"] if private else []
         for words in expected:
             assert [line for line in err if words in line], (words, err)
         assert len(err) == len(expected)

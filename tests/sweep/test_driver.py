@@ -403,6 +403,23 @@ def test_what_is_too_large_for_a_shared_device_runs_alone_when_nothing_else_does
     assert made.finished
 
 
+def test_in_a_search_bounded_by_time_it_does_not_wait_for_the_end():
+    made = driver(scheduler=None, shared_device=True, budget=Budget(max_hours=1.0))
+    large, other = (made.next().trial_id for _ in range(2))
+    for trial_id in (large, other):
+        made.start(trial_id)
+    assert not no_memory(made, large)
+    assert made.next() is None  # nothing new before it
+    end = {"state": "completed", "val_accuracy": 0.5, "test_accuracy": 0.5}
+    made.report(other, {"epoch": 1, "val_accuracy": 0.5, "seconds": 1.0}, end, 1.0)
+    assert made.next().trial_id == large
+    made.start(large)
+    assert made.next() is not None  # which Ray starts where a device is free
+    assert not no_memory(made, large)
+    assert made.trials[large].state == "failed"
+    assert made.next() is not None
+
+
 def test_with_a_whole_device_there_is_no_more_memory_to_be_had():
     made = driver(shared_device=False)
     trial_id = made.next().trial_id
