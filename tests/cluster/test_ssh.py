@@ -24,7 +24,7 @@ from tests.sweep.machines import until
 pytestmark = pytest.mark.slow
 
 EPOCHS = 4
-SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000")
+SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000", "--trials-at-once", "3")
 
 
 class Site:
