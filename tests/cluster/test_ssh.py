@@ -23,8 +23,8 @@ from tests.sweep.machines import until
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 4
-SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000", "--trials-at-once", "3")
+EPOCHS = 2
+SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000")
 
 
 class Site:
