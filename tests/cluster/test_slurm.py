@@ -332,11 +332,12 @@ def test_the_sweeps_own_options_win(job, options, storage, out):
 def test_one_node_without_gpus_in_a_place_of_ones_own(tmp_path):
     job = Job(tmp_path, num_nodes=1)
     try:
-        code, _, err = job.run("sweeps/a study.py", FAKE_ADDRESS="127.0.1.1", ASTMOA_STORAGE="/lustre/me")
+        code, _, err = job.run("sweeps/a study.py", FAKE_ADDRESS="127.0.1.1", ASTMOA_STORAGE="/lustre/me",
+                               SLURM_MEM_PER_CPU="200")  # fmt: skip
         assert (code, err) == (0, "")
         [ray] = job.called("ray")
         assert "--num-gpus=0" in ray["args"]
-        assert not any(arg.startswith("--object-store-memory") for arg in ray["args"])
+        assert f"--object-store-memory={3 * 200 * 2**20 * 3 // 10}" in ray["args"]
         assert f"--node-ip-address={ANY}" in ray["args"], "a loopback address cannot be reached from other nodes"
         assert job.called("doctor")[0]["args"][1:] == ["--nodes", "1", "--wait", "300", "--storage", "/lustre/me"]
     finally:
