@@ -16,7 +16,7 @@ import ray
 import yaml
 
 PATIENCE = 300.0
-"""Seconds that a sweep waits for machines which are to be up at all times."""
+"""Seconds from the autoscaler's start within which machines are waited for that are to be up at all times."""
 WHY = "ray monitor CLUSTER_FILE tells why"
 _OPTION = "--autoscaling-config="
 _MANY = 1000
@@ -31,20 +31,22 @@ class Autoscaler:
 
     most: list[dict[str, float]]
     least: int
+    since: float
+    """When it began, as `time.time` has it."""
 
 
 def autoscaler() -> Autoscaler | None:
     """Of this cluster; None where it has none, or where its head is another machine. Ray must be up."""
     address = f"--gcs-address={ray.get_runtime_context().gcs_address}"
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "create_time"]):
         command = process.info["cmdline"] or []
         path = next((word.removeprefix(_OPTION) for word in command if word.startswith(_OPTION)), None)
         if path and address in command and any(word.endswith("monitor.py") for word in command):
-            return _read(Path(path).expanduser())
+            return _read(Path(path).expanduser(), process.info["create_time"])
     return None
 
 
-def _read(path: Path) -> Autoscaler | None:
+def _read(path: Path, since: float = 0.0) -> Autoscaler | None:
     try:
         config = yaml.safe_load(path.read_text())
         types, in_all = config["available_node_types"], min(config.get("max_workers", _MANY), _MANY)
@@ -53,7 +55,7 @@ def _read(path: Path) -> Autoscaler | None:
         least = sum(t.get("min_workers", 0) for t in types.values())
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return None  # not as Ray writes it today: then what is up has to do
-    return Autoscaler([head, *(w for w in workers if w)][: in_all + 1], 1 + min(least, in_all))
+    return Autoscaler([head, *(w for w in workers if w)][: in_all + 1], 1 + min(least, in_all), since)
 
 
 def wait_for(num_machines: int, seconds: float) -> int:
@@ -66,17 +68,23 @@ def wait_for(num_machines: int, seconds: float) -> int:
 
 def missing() -> str | None:
     """Are fewer machines up than the autoscaler keeps up? Then which, in one line."""
-    known, up = autoscaler(), wait_for(1, 0)
-    if known is None or up >= known.least:
-        return None
-    return f"{up} of {known.least} machines are up that the cluster file asks for"
+    known = autoscaler()
+    return _missing(known) if known is not None else None
 
 
 def wait_for_all(tell: Callable[[str], object]) -> None:
     """For machines that `ray up` is still starting; without those that do not come. Ray must be up."""
-    if (told := missing()) is None:
+    known = autoscaler()
+    if known is None or (told := _missing(known)) is None:
         return
-    tell(f"{told}; waiting {PATIENCE:.0f} s at most for the others")
-    wait_for(autoscaler().least, PATIENCE)
-    if (told := missing()) is not None:
+    seconds = known.since + PATIENCE - time.time()
+    if seconds > 0:
+        tell(f"{told}; waiting {seconds:.0f} s at most for the others")
+        wait_for(known.least, seconds)
+    if (told := _missing(known)) is not None:
         tell(f"{told}; going on with these. {WHY}")
+
+
+def _missing(known: Autoscaler) -> str | None:
+    up = wait_for(1, 0)
+    return f"{up} of {known.least} machines are up that the cluster file asks for" if up < known.least else None

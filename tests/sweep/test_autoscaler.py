@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_what_is_no_such_file_is_no_autoscaler(text, tmp_path):
 @pytest.fixture
 def told(monkeypatch):
     """What a sweep is told that waits for two of three machines; they come as `nodes` has it."""
-    monkeypatch.setattr(autoscaler, "autoscaler", lambda: autoscaler.Autoscaler([], 3))
+    monkeypatch.setattr(autoscaler, "autoscaler", lambda: autoscaler.Autoscaler([], 3, since=time.time()))
     monkeypatch.setattr(autoscaler.time, "sleep", lambda seconds: None)
     lines = []
 
@@ -73,6 +74,12 @@ def test_a_sweep_goes_on_without_machines_that_do_not_come(told, monkeypatch):
     monkeypatch.setattr(autoscaler, "PATIENCE", 0.1)
     lines = told(2)
     assert lines[1].startswith("2 of 3 machines are up that the cluster file asks for; going on with these.")
+
+
+def test_nobody_waits_for_what_did_not_come_in_time_or_went(told, monkeypatch):
+    monkeypatch.setattr(autoscaler, "autoscaler", lambda: autoscaler.Autoscaler([], 3, since=time.time() - 301))
+    (line,) = told(2)
+    assert "going on with these" in line
 
 
 def test_nobody_waits_where_all_are_up_or_nothing_is_known(told, monkeypatch):
