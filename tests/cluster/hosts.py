@@ -109,10 +109,6 @@ class Host:
     """The beginning of a command that is run there."""
     user: str
 
-    @property
-    def is_on(self) -> bool:
-        return self.sshd.poll() is None
-
     def run(self, *command: str | Path) -> str:
         """As root."""
         return run(*self.enter, *command)
