@@ -23,7 +23,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
 # The files that take longest, longest first.
-LONGEST = ("test_faults", "test_search_study", "test_run", "test_slurm", "test_study", "test_resume", "test_ssh")
+LONGEST = ("test_ssh", "test_faults", "test_run", "test_study", "test_resume", "test_search_study", "test_sweeps")
 
 
 def pytest_collection_modifyitems(items):

@@ -201,8 +201,12 @@ def test_a_signal_leaves_no_half_file(address, tmp_path):
         put(source, name)
 
     store._put = slowly
-    with pytest.raises(KeyboardInterrupt):
-        store.put(here, "x")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of pytest-xdist is deaf to it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.put(here, "x")
+    finally:
+        signal.signal(signal.SIGINT, before)
     # The interrupted one may not even have waited.
     assert until(lambda: store.read("x"), "the file") == here.read_bytes()
 

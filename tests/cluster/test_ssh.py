@@ -21,11 +21,12 @@ from astmoa.records import load_sweep
 from tests.cluster import free_port
 from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program
 from tests.sweep.machines import until
+from tests.test_export import write_tones
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 2
-SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000")
+EPOCHS = 30
+SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000", "--batch-size", "6")
 
 
 class Site:
@@ -107,8 +108,16 @@ def machines(up):
 
 
 @pytest.fixture(scope="module")
-def submitted(up, machines):
-    return up.ray("submit", "sweeps/n_vs_p.py", "--", *SWEEP)
+def sweep(up, machines, tmp_path_factory):
+    """The words after `ray submit FILE`: a sweep of sounds that only the head has."""
+    up.ray("rsync-up", f"{write_tones(tmp_path_factory.mktemp('tones'))}/", "~/sounds/")
+    data = ("--data", "csv", "--data-root", "sounds", "--seconds", "0.6")
+    return ("sweeps/n_vs_p.py", "--", *SWEEP, *data)
+
+
+@pytest.fixture(scope="module")
+def submitted(up, sweep):
+    return up.ray("submit", *sweep)
 
 
 def test_every_machine_has_installed_what_the_constraints_say(up, machines):
@@ -149,13 +158,13 @@ def learned(run_dir):
     return sorted(tuple(event[key] for key in keys) for event in events)
 
 
-def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_another_its_network(up, submitted):
+def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_another_its_network(up, submitted, sweep):
     if len(up.hosts) < 3:
         pytest.skip("one host only: no network namespaces here, or no disk for more")
     run_dir = up.kept / "disturbed"
     epochs = lambda: learned(run_dir) if (run_dir / "journal.jsonl").is_file() else []  # noqa: E731
-    with up.hosts.started("submit", up.file, "sweeps/n_vs_p.py", "--", *SWEEP, "--out", run_dir.name) as running:
-        until(lambda: len(epochs()) > 2 or running.poll() is not None, "epochs")
+    with up.hosts.started("submit", up.file, *sweep, "--out", run_dir.name) as running:
+        until(lambda: len(epochs()) > EPOCHS or running.poll() is not None, "epochs")
         up.hosts[1].power_off()
         up.hosts.network.set(2, "down")
         time.sleep(20)
