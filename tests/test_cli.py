@@ -1,8 +1,6 @@
 """The command line: what it prints, and one line for every wrong input."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
