@@ -97,7 +97,8 @@ class Store:
     def read(self, name: str) -> bytes | None:
         """What a file holds; None where there is no such file."""
         with tempfile.TemporaryDirectory() as folder:
-            return path.read_bytes() if self.get(name, path := Path(folder) / "file") else None
+            path = Path(folder) / "file"
+            return path.read_bytes() if self.get(name, path) else None
 
     def has(self, name: str) -> bool:
         return self.stamp(name) is not None
