@@ -231,5 +231,6 @@ def test_nothing_completed_is_nothing_to_confirm():
 
 
 def test_paths_are_plain_in_the_journal():
-    options = plain(SearchOptions(out=Path("a") / "b"))
+    options = plain(SearchOptions(out=Path("a") / "b", resume=Path("s3://key:hush@bucket/run")))
     assert options["out"] == "a/b"
+    assert "hush" not in str(options)
