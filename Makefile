@@ -19,8 +19,9 @@ install: .venv/installed
 sweep: .venv/installed
 	.venv/bin/python sweeps/n_vs_p.py
 
+# Three processes for two cores: many tests wait for other processes.
 test: .venv/installed-test lint
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

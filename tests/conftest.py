@@ -27,8 +27,8 @@ LONGEST = ("test_ssh", "test_faults", "test_run", "test_study", "test_resume", "
 
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests first. Two processes take file after file in this order (`make test`): a long one that came
-    last would keep one of them busy while the other has nothing left to do."""
+    """Files with slow tests first. A few processes take file after file in this order (`make test`): a long one that
+    came last would keep one of them busy while the others have nothing left to do."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (item.path not in slow, places.get(item.path.stem, len(places))))

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from astmoa.journal import read_journal
 from astmoa.records import load_sweep
+from astmoa.training.checkpoint import load_tensors
 from tests.cluster import free_port
 from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program
 from tests.sweep.machines import until
@@ -176,6 +178,11 @@ def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_an
     assert [event for event in read_journal(run_dir) if event["type"] == "retry"]
     (undisturbed,) = up.kept.glob("n_vs_p-*")
     assert epochs() == learned(undisturbed)
+    adapters = [path.relative_to(undisturbed) for path in undisturbed.glob("trials/*/adapter.safetensors")]
+    assert len(adapters) == 6
+    for adapter in adapters:
+        (before, _), (after, _) = load_tensors(undisturbed / adapter), load_tensors(run_dir / adapter)
+        assert all(torch.equal(before[name], after[name]) for name in before)
     up.hosts.power_on(1, empty=False)
 
 

@@ -2,7 +2,7 @@
 of its own, whose trials tell where they run and do what trials may not do.
 
 Not Ray's test cluster: it tells every Ray program on this computer to join it (/tmp/ray/ray_current_cluster), kills a
-raylet but not the raylet's workers, and cannot put a machine into another network.
+raylet but not the raylet's workers. Hosts with networks of their own: tests/cluster/hosts.py.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Cluster:
         return until(lambda: self._up(self.head) and file.is_file() and file.read_text(), "the head")
 
     def add(self, cpus: int = 1, gpus: int = 1, within: Sequence[str] = (), options: Sequence[str] = ()) -> Session:
-        """within: a command that runs another one, in another network say."""
+        """within: a command that runs another one, with another disk say."""
         machine = self._start([f"--address={self.address}", *options], cpus, gpus, within)
         self.machines.append(machine)
         return machine
@@ -163,56 +163,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-class Network:
-    """Another network, and a cable to it that can be pulled. Raises OSError where this computer does not allow that."""
-
-    def __init__(self):
-        self._name = f"astmoa{os.getpid()}"
-        self._here, self._there = (f"am{os.getpid()}{side}" for side in "ab")
-        self._prefix = f"10.{secrets.randbelow(200) + 50}.{secrets.randbelow(256)}"
-        _ip("netns", "add", self._name)
-        try:
-            _ip("link", "add", self._here, "type", "veth", "peer", "name", self._there, "netns", self._name)
-            _ip("addr", "add", f"{self._prefix}.1/30", "dev", self._here)
-            _ip("link", "set", self._here, "up")
-            _ip("addr", "add", f"{self._prefix}.2/30", "dev", self._there, within=self._name)
-            _ip("link", "set", "lo", "up", within=self._name)
-            self.join()
-        except BaseException:
-            self.close()
-            raise
-
-    def cut(self) -> None:
-        _ip("link", "set", self._there, "down", within=self._name)
-
-    def join(self) -> None:
-        _ip("link", "set", self._there, "up", within=self._name)
-        _ip("route", "replace", "default", "via", f"{self._prefix}.1", within=self._name)  # a cut takes it away
-
-    def add_machine(self, cluster: Cluster, shared: Sequence[Path]) -> Session:
-        """One with its own /tmp, of which these folders are shared with all others."""
-        script = "mount -t tmpfs none /mnt\n"
-        for number, folder in enumerate(shared):
-            script += f"mkdir /mnt/{number} && mount --bind {folder} /mnt/{number}\n"
-        script += "mount -t tmpfs none /tmp\n"
-        for number, folder in enumerate(shared):
-            script += f"mkdir -p {folder} && mount --move /mnt/{number} {folder}\n"
-        script += f'mkdir -p {cluster.folder}\nexec "$@"'
-        shell = ["unshare", "--mount", "sh", "-ec", script, "sh"]
-        within = ["ip", "netns", "exec", self._name, *shell]
-        return cluster.add(within=within, options=[f"--node-ip-address={self._prefix}.2"])
-
-    def close(self) -> None:
-        _ip("netns", "del", self._name)  # and with it the cable
-
-
-def _ip(*arguments: str, within: str | None = None) -> None:
-    command = ["ip", *(("-n", within) if within else ()), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 # -- a sweep whose trials tell, and misbehave

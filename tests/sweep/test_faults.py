@@ -24,7 +24,7 @@ from astmoa.storage import Store, bring_run
 from astmoa.sweep.bridge import DriverCallback
 from astmoa.sweep.retries import MAX_STRIKES
 from astmoa.training.checkpoint import load_tensors
-from tests.sweep.machines import ROOT, Cluster, Network, Rig, start_sweep, until
+from tests.sweep.machines import ROOT, Cluster, Rig, start_sweep, until
 from tests.sweep.test_run import directly, proposals
 
 pytestmark = pytest.mark.slow
@@ -397,36 +397,3 @@ def test_no_device_is_given_away_twice(misbehaved):
         together.add(held[device])
         assert held[device] <= 1
     assert together == {0, 0.5, 1}
-
-
-@pytest.fixture
-def network(other_cluster):
-    try:
-        network = Network()
-    except OSError as error:
-        pytest.skip(f"no network namespaces here: {error}")
-    before = set(other_cluster.machines)
-    try:
-        yield network
-    finally:
-        other_cluster.lose(*set(other_cluster.machines) - before)
-        network.close()
-
-
-def test_a_machine_is_cut_off_for_twenty_seconds(other_cluster, network, tmp_path):
-    """It goes on where it was, or its trial is run elsewhere; both is right."""
-    far = network.add_machine(other_cluster, shared=[tmp_path, ROOT])
-    other_cluster.have(2)
-    sweep = Sweep(other_cluster, tmp_path, gpus_per_trial=1)
-    sweep.until(lambda: set(sweep.training()) & set(far.pids()), "a trial there")
-    sweep.wait_for_epochs()
-    network.cut()
-    (there,) = {trial for pid, trial in sweep.training().items() if pid in far.pids()}
-    time.sleep(2)  # for what is on its way
-    before = len(sweep.story(there, "epoch"))
-    time.sleep(18)
-    assert len(sweep.story(there, "epoch")) == before or sweep.events("retry")
-    network.join()
-    sweep.end()
-    assert +collections.Counter(load_sweep(sweep.run_dir).states) == {"completed": len(TRIALS)}
-    check(sweep)
