@@ -119,5 +119,6 @@ def _check_file(path: Path) -> list[str]:
     from astmoa.sweep.cluster_file import problems
 
     if not path.is_file():
-        raise RunError(f"{path} does not exist: name a cluster file, such as cluster/gpu.yaml")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise RunError(f"{path} {what}: name a cluster file, such as cluster/gpu.yaml")
     return problems(path)

@@ -9,6 +9,7 @@ journal there up to date, so that another machine can go on where the head is lo
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
 import threading
@@ -29,7 +30,9 @@ _RESULTS = ("table.md", "table.json", "frontier.png", "best")
 
 
 def is_address(text: object) -> bool:
-    """s3://bucket/prefix is, /mnt/runs is not."""
+    """s3://bucket/prefix is, /mnt/runs is not. Raises RunError for s3:/bucket, which would be a folder named s3:."""
+    if re.match(r"(s3|gs|gcs|hdfs|file|abfss?):(?!//)", str(text)):
+        raise RunError(f"{redact(str(text))} is no address: two slashes follow its colon, as in s3://bucket/astmoa")
     return "://" in str(text)
 
 

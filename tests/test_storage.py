@@ -14,7 +14,7 @@ import pytest
 
 from astmoa.errors import RunError
 from astmoa.journal import Journal, read_journal
-from astmoa.storage import Store, Upload, bring_run, check_same_run, fetch, join, split
+from astmoa.storage import Store, Upload, bring_run, check_same_run, fetch, is_address, join, split
 from astmoa.study_options import StudyOptions
 from tests.sweep.machines import until
 
@@ -44,6 +44,13 @@ def address(request, tmp_path):
 @pytest.mark.parametrize("storage", ["s3://b", "s3://b/p", "s3://b/p?region=x&scheme=http", "file:///mnt/x"])
 def test_a_place_in_a_storage_is_joined_and_split(storage):
     assert split(join(storage, "run")) == (storage, "run")
+
+
+@pytest.mark.parametrize("text", ["s3:/bucket/runs", "s3:bucket", "file:/mnt/x"])
+def test_an_address_with_too_few_slashes_is_no_folder(text):
+    with pytest.raises(RunError, match="is no address: two slashes follow its colon"):
+        is_address(text)
+    assert not is_address("/mnt/s3:/runs")
 
 
 def test_what_is_put_is_got_elsewhere_and_replaced(address, tmp_path):

@@ -18,7 +18,10 @@ EXAMPLES = ("ami-0123456789abcdef0", "s3://my-bucket/")
 
 def problems(path: Path) -> list[str]:
     """One line for every field that is still to be set or that Ray does not know. Starts nothing, asks nobody."""
-    text = path.read_text()
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"{path}: cannot be read ({error}): name a cluster file, such as cluster/gpu.yaml"]
     unset = [
         f"{path}:{number}: {MARK} is left: put your own value there, without the mark ({line.strip()})"
         for number, line in enumerate(text.splitlines(), 1)

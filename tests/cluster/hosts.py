@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 
-from tests.cluster import free_port
-from tests.sweep.machines import until
+from tests.sweep.machines import free_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path("/mnt/shared")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import free_port
 from tests.cluster.hosts import answers
+from tests.sweep.machines import free_port
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 

@@ -20,9 +20,8 @@ import torch
 from astmoa.journal import read_journal
 from astmoa.records import load_sweep
 from astmoa.training.checkpoint import load_tensors
-from tests.cluster import free_port
 from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program
-from tests.sweep.machines import until
+from tests.sweep.machines import free_port, until
 from tests.test_export import write_tones
 
 pytestmark = pytest.mark.slow

@@ -117,6 +117,16 @@ def test_what_ray_would_not_take_is_one_line(old, new, words, tmp_path, capsys):
     assert str(path) in told[0]
 
 
+def test_what_is_no_text_or_a_folder_is_one_line(tmp_path, capsys):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\x80\x81")
+    for given, words in ((path, "cannot be read"), (tmp_path, "is a folder")):
+        code, (told,) = doctor(given, capsys)
+        assert code in (1, 2)
+        assert words in told
+        assert "name a cluster file" in told
+
+
 def test_a_file_that_is_not_there_is_one_line(capsys):
     code, told = doctor(Path("cluster/gpx.yaml"), capsys)
     assert (code, len(told)) == (2, 1)

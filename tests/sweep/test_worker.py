@@ -32,6 +32,7 @@ def test_a_fit_machine_begins(setup, tmp_path):
     worker._check_machine(setup)
     setup.store, setup.run_dir = Store(f"file://{tmp_path}/kept"), "/not/here"
     worker._check_machine(setup)
+    assert list((tmp_path / "kept").iterdir()) == []  # it has written there, and taken that away
 
 
 def test_a_machine_that_joined_unfit_is_one_line_with_its_name(setup, broken, monkeypatch):
