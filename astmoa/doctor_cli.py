@@ -50,7 +50,7 @@ class Doctor:
     backbone: str | None = None
     """Also load this backbone, and show its fingerprint."""
     json: bool = False
-    """Print machines and findings as one JSON object."""
+    """Print machines, findings and notes as one JSON object."""
 
     def run(self) -> None:
         findings = _check_file(self.file) if self.file is not None else self._check_cluster()
@@ -62,7 +62,7 @@ class Doctor:
             print("All is well.")
 
     def _check_cluster(self) -> list[str]:
-        from astmoa.sweep.doctor import examine_cluster
+        from astmoa.sweep.doctor import examine_cluster, notes
 
         if self.nodes < 1:
             raise RunError(f"--nodes {self.nodes} is not possible: give at least 1, which is this machine")
@@ -74,13 +74,20 @@ class Doctor:
         machines, found = examine_cluster(storage, self.nodes, self.wait, self.gpus_per_trial)
         findings = found + findings
         if self.json:
-            print(json.dumps({"machines": [dataclasses.asdict(m) for m in machines], "findings": findings}))
+            told = {
+                "machines": [dataclasses.asdict(m) for m in machines],
+                "findings": findings,
+                "notes": notes(machines),
+            }
+            print(json.dumps(told))
         for m in () if self.json else machines:
             told = m.facts or {"memory": 0, "disk": 0, "package": None}
             print(
                 f"{m.name}: {m.cpus:g} CPUs, {m.gpus:g} GPUs, {told['memory'] / _GIB:.1f} GiB of memory and "
                 f"{told['disk'] / _GIB:.1f} GiB of disk free, astmoa {told['package']}"
             )
+        for note in () if self.json else notes(machines):
+            print(f"Note: {note}")
         return findings
 
     def _tracker(self) -> None:

@@ -117,7 +117,7 @@ def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str
     if findings:
         more = f" (and {len(findings) - 1} more: astmoa doctor lists them)" if len(findings) > 1 else ""
         raise RunError(f"{findings[0]}{more}")
-    return _notes(machines, bytes_to_share)
+    return notes(machines, bytes_to_share)
 
 
 def _ask(nodes: Sequence[dict[str, Any]], place: str | None, with_torch: bool) -> tuple[list[Machine], list[Machine]]:
@@ -198,14 +198,23 @@ def _judge(machine: Machine, bytes_to_share: int) -> list[Finding]:
     return here
 
 
-def _notes(machines: Sequence[Machine], bytes_to_share: int) -> list[str]:
+def notes(machines: Sequence[Machine], bytes_to_share: int = 0) -> list[str]:
+    """What is no obstacle to a sweep, and worth saying."""
+    told = []
     least = min(machine.object_store for machine in machines)
-    if bytes_to_share <= 0.8 * least:
-        return []
-    return [
-        f"features and weights take {_gib(bytes_to_share)} of every machine's object store, the smallest has "
-        f"{_gib(least)}: Ray will spill to disk; start Ray with a larger --object-store-memory"
-    ]
+    if bytes_to_share > 0.8 * least:
+        told.append(
+            f"features and weights take {_gib(bytes_to_share)} of every machine's object store, the smallest has "
+            f"{_gib(least)}: Ray will spill to disk; start Ray with a larger --object-store-memory"
+        )
+    public = [(machine.name, address) for machine in machines for address in machine.facts.get("public", ())[:1]]
+    if public:
+        (name, address), more = public[0], f" (and {len(public) - 1} more)" if len(public) > 1 else ""
+        told.append(
+            f"{name}{more}: Ray listens on {address} too, an address of the internet's, and its token alone keeps "
+            "others out; let a firewall do so as well (cluster/README.md, Watch)"
+        )
+    return told
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ nothing of this package is imported but inside of `facts`, where its absence is 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import socket
@@ -14,6 +15,8 @@ from typing import Any
 
 UNSEEN = "unseen"
 """Of a folder that was made by the machine that asks."""
+CLOSED = Path("/run/astmoa/firewall")
+"""cluster/firewall.sh leaves it."""
 
 
 def facts(storage: str | None, name: str, with_torch: bool) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def facts(storage: str | None, name: str, with_torch: bool) -> dict[str, Any]:
         "error": None,
         "gpus": None,
         "storage": None,
+        "public": _public_addresses(),
     }
     try:
         from astmoa.provenance import package_hash
@@ -60,6 +64,24 @@ def _free_memory() -> int:
     except ImportError:  # another Ray's
         return free
     return min(free, get_system_memory() - get_used_memory())
+
+
+def _public_addresses() -> list[str]:
+    """Those of this machine where anybody reaches Ray, which listens on every interface, as far as is known here."""
+    import psutil
+
+    if CLOSED.exists():
+        return []
+    up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
+    internet = (socket.AF_INET, socket.AF_INET6)
+    of = [
+        a.address
+        for name, all_of in psutil.net_if_addrs().items()
+        if name in up
+        for a in all_of
+        if a.family in internet
+    ]
+    return sorted(address for address in of if ipaddress.ip_address(address.partition("%")[0]).is_global)
 
 
 def _write(storage: str, name: str) -> str | None:

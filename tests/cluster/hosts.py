@@ -1,7 +1,8 @@
 """Hosts to reach over ssh: each with a name, an address, processes, /tmp and a home of its own, and a real sshd.
 
 They are namespaces of this computer, on a network of their own that reaches the world through it, with a folder that
-all of them share as over NFS. Nothing of the developer's environment is there: one user, whose homes are empty.
+all of them share as over NFS. Nothing of the developer's environment is there: one user, whose homes are empty, and
+who may use sudo where that is installed.
 
 Where namespaces are not allowed there is one host, which is this computer, reached on loopback.
 """
@@ -78,8 +79,15 @@ class Network:
         for device in ("eth0", "lo"):
             self._do(["ip", "-n", name, "link", "set", device, "up"])
         self._do(["ip", "-n", name, "route", "add", "default", "via", f"{self.prefix}.1"])
+        public = self.public(number)
+        self._do(["ip", "-n", name, "addr", "add", f"{public}/32", "dev", "eth0"])
+        self._do(["ip", "route", "add", f"{public}/32", "dev", self._name])
         self._plugged[number] = name, address
         return name, address
+
+    def public(self, number: int) -> str:
+        """A second address of a host, which looks as if the world knew it."""
+        return f"11.{self.prefix.partition('.')[2]}.{number + 10}"
 
     def set(self, number: int, state: str) -> None:
         """down: the cable of that host is pulled; up: it is there again."""
@@ -188,6 +196,8 @@ class Hosts:
             (own / "tmp").chmod(0o1777)
             script = f"""
                 hostname host{place}
+                (cat /etc/hosts; echo 127.0.1.1 host{place}) >{own}/hosts
+                mount --bind {own}/hosts /etc/hosts
                 mount -t tmpfs none {self.folder}/home
                 ln -s {home} {self.home}
                 mount -t tmpfs none /dev/shm
@@ -195,6 +205,12 @@ class Hosts:
                 mkdir {SHARED}
                 mount --bind {self.folder}/shared {SHARED}
                 mount --bind {own}/tmp /tmp
+                mkdir -p /run/astmoa
+                mount -t tmpfs -o mode=755 none /run/astmoa
+                if [ -d /etc/sudoers.d ]; then
+                    mount -t tmpfs -o mode=755 none /etc/sudoers.d
+                    (umask 0337 && echo "{self.user} ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/{self.user})
+                fi
                 "$@" || exit 1"""  # not exec: the first process has to wait for orphans, as sh does
             spaces = ["--mount", "--mount-proc", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
             within = [program("ip"), "netns", "exec", space, "unshare", *spaces, "sh", "-ec", script, "sh"]

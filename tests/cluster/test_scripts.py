@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -61,6 +63,72 @@ def test_what_keeps_a_machine_from_being_set_up_is_one_line_with_the_machine_and
     assert line.startswith("setup.sh on ")
     assert words in line
     assert not (tmp_path / ".astmoa" / "installed").exists()  # or the next time would take it for done
+
+
+def firewall(home: Path, *words: str, **settings: str) -> subprocess.CompletedProcess:
+    environment = {"HOME": str(home), "PATH": f"{home / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"} | settings
+    command = ["bash", str(CLUSTER / "firewall.sh"), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def cluster_home(tmp_path):
+    """A head's, whose `id` says that it is nobody special's, and whose sudo goes on as the file `sudo` says."""
+    (tmp_path / ".astmoa").mkdir()
+    provider = {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "fd00::2", "localhost"]}
+    (tmp_path / "config.yaml").write_text(json.dumps({"provider": provider}))
+    stand_in(tmp_path / "bin", "id", "echo 1000")
+    return tmp_path
+
+
+def test_who_may_come_in_is_what_the_cluster_file_says_and_the_networks_that_are_set(cluster_home):
+    stand_in(
+        cluster_home / "bin", "sudo", f'[ "$2" != nft ] || cat >{cluster_home}/rules; [ "$2" != tee ] || cat >/dev/null'
+    )
+    assert firewall(cluster_home, "list", str(cluster_home / "config.yaml")).returncode == 0
+    done = firewall(cluster_home, "close", ASTMOA_NETWORK="10.1.0.0/16,10.2.0.0/16")
+    assert (done.returncode, done.stderr) == (0, "")
+    rules = (cluster_home / "rules").read_text()
+    let_in = re.findall(r"(ip6? saddr \S+) accept", rules)
+    wanted = ["10.0.0.1", "10.0.0.2", "10.1.0.0/16", "10.2.0.0/16"]
+    assert {f"ip saddr {address}" for address in wanted} | {"ip6 saddr fd00::2"} <= set(let_in)
+    assert set(let_in) <= {f"ip saddr {a}" for a in (*wanted, "127.0.0.1")} | {
+        f"ip6 saddr {a}" for a in ("::1", "fd00::2")
+    }
+    # What `ray start` is told to listen on is what is closed.
+    (closed,) = set(re.findall(r"tcp dport \{ (.*?) \}", rules))
+    low, high = map(int, re.search(r"(\d+)-(\d+)", closed).groups())
+    ports = [int(port) for port in re.findall(r"=(\d+)", firewall(cluster_home, "ports").stdout)]
+    assert len(ports) == 8
+    assert all(low <= port <= high for port in ports)
+
+
+@pytest.mark.parametrize(
+    ("sudo", "words"),
+    [
+        ("exit 1", "sudo asks for a password"),
+        ("case $2 in nft | apt-get) exit 1 ;; esac", "nft is not there"),
+        (
+            'case $* in *nft*--file*) echo "Error: a bad rule" >&2; exit 1 ;; esac',
+            "nft refuses the rules (Error: a bad",
+        ),
+    ],
+)
+def test_what_keeps_ports_open_is_one_line_and_no_obstacle(sudo, words, cluster_home):
+    stand_in(cluster_home / "bin", "sudo", sudo)
+    (cluster_home / ".astmoa/machines").write_text("10.0.0.1\n")
+    done = firewall(cluster_home, "close")
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"firewall.sh on {socket.gethostname()}: {words}")
+    assert f"sudo env HOME={cluster_home} bash " in line
+    assert firewall(cluster_home, "close", ASTMOA_FIREWALL="no").stderr == ""
+
+
+def test_without_a_list_of_machines_nothing_is_closed(cluster_home):
+    done = firewall(cluster_home, "close")
+    assert done.returncode == 0
+    assert "machines is not there" in done.stderr
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):

@@ -152,6 +152,40 @@ def test_the_tracker_on_the_head_has_it_and_is_reached_through_a_tunnel(up, subm
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
+def test_from_elsewhere_ssh_alone_answers(up, machines):
+    network = up.hosts.network
+    if network is None or not (program("nft") and program("sudo")):
+        pytest.skip("needs network namespaces, nft and sudo")
+
+    def seen(place):
+        """Ports that listen on more than loopback there, and those of them that answer here, which is no machine of
+        the cluster."""
+        listed = [line.split()[3].rpartition(":") for line in up.hosts[place].run("ss", "-tlnH").splitlines()]
+        ports = {int(port) for address, _, port in listed if "127.0.0.1" not in address}
+        open_to_us = [
+            {port for port in ports if answers(address, port)}
+            for address in (up.hosts[place].address, network.public(place))
+        ]
+        return ports, *open_to_us
+
+    for place in range(len(up.hosts)):
+        ports, *open_to_us = seen(place)
+        assert len(ports - {22}) > 5  # Ray's
+        assert open_to_us == [{22}, set()]  # sshd listens on the first address alone
+    up.hosts[1].run("nc", "-z", up.head.address, "6379")
+    doctor = "astmoa doctor --json 2>/dev/null"
+    assert '"notes": []' in up.exec(doctor)
+    firewall = "bash ~/.astmoa/source/cluster/firewall.sh"
+    try:
+        up.exec(f"{firewall} open")
+        _, *open_to_us = seen(0)
+        assert all(6379 in answering for answering in open_to_us)
+        assert f"Ray listens on {network.public(0)} too" in up.exec(doctor)
+    finally:
+        up.exec(f"{firewall} close")
+    assert seen(0)[1] == {22}
+
+
 def learned(run_dir):
     """What is told of every epoch of every trial, but for times."""
     keys = ("trial_id", "epoch", "train_loss", "val_loss", "val_accuracy", "lr")

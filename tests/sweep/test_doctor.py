@@ -9,13 +9,14 @@ import re
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import RunError
 from astmoa.sweep import cluster as planning
-from astmoa.sweep import doctor
+from astmoa.sweep import doctor, probe
 from astmoa.sweep.doctor import Machine
 from tests.sweep.machines import ROOT, Cluster
 
@@ -71,10 +72,41 @@ def test_a_fit_machine_has_no_findings():
 
 def test_an_object_store_that_is_too_small_is_said_and_no_obstacle():
     machines = [Machine("id", "m", 0, 8, GIB, FACTS)]
-    assert doctor._notes(machines, GIB // 2) == []
-    (note,) = doctor._notes(machines, 3 * GIB)
+    assert doctor.notes(machines, GIB // 2) == []
+    (note,) = doctor.notes(machines, 3 * GIB)
     assert "3.0 GiB" in note
     assert "spill to disk" in note
+
+
+ADDRESSES = {
+    "lo": ["127.0.0.1", "::1"],
+    "eth0": ["192.168.1.5", "fe80::1%eth0", "fd00::5", "100.64.0.1"],
+    "wan0": ["11.1.2.3", "2a01::7%wan0"],
+    "down0": ["11.9.9.9"],
+}
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_addresses_of_the_internets_where_no_firewall_is_known_are_one_note(closed, monkeypatch, tmp_path):
+    family = {True: socket.AF_INET6, False: socket.AF_INET}
+    told = {
+        name: [SimpleNamespace(family=family[":" in address], address=address) for address in addresses]
+        + [SimpleNamespace(family=socket.AF_PACKET, address="02:00:00:00:00:01")]
+        for name, addresses in ADDRESSES.items()
+    }
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: told)
+    monkeypatch.setattr(
+        "psutil.net_if_stats", lambda: {name: SimpleNamespace(isup=name != "down0") for name in ADDRESSES}
+    )
+    monkeypatch.setattr(probe, "CLOSED", tmp_path / "firewall")
+    if closed:
+        (tmp_path / "firewall").touch()
+    public = probe._public_addresses()
+    assert public == ([] if closed else ["11.1.2.3", "2a01::7%wan0"])
+    machines = [Machine(name, name, 0, 8, GIB, FACTS | {"public": public}) for name in ("a", "b")]
+    machines.append(Machine("c", "late", 0, 8, GIB, {}))
+    notes = doctor.notes(machines)
+    assert [note[:40] for note in notes] == ([] if closed else ["a (and 1 more): Ray listens on 11.1.2.3 "])
 
 
 # -- sharing out what machines have
