@@ -173,7 +173,7 @@ def test_gone_on_with_nothing_is_lost_or_run_twice_and_extended_it_goes_further(
     assert events[: len(before)] == before
     assert [event["type"] for event in events[len(before) :]] == ["resume", "confirm", "sweep_end"]
 
-    more = script_here("frontier", "--resume", copy, "--max-trials", 6)
+    more = script_here("frontier", "--resume", copy, "--max-trials", 6, "--trials-at-once", 1)
     assert more.returncode == 0, more.stderr
     assert "Ended: 6 trials proposed (--max-trials)." in more.stderr
     after = read_journal(copy)

@@ -199,7 +199,7 @@ def joined(tmp_path_factory, tiny_folder):
     lines = [f"{name},{label},{2 + i % 3}" for i, (name, label, _) in enumerate(row.split(",") for row in rows)]
     (folder / "manifest.csv").write_text("\n".join(["path,label,fold", *lines]) + "\n")
     options = ["--data", "csv", "--data-root", folder, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
-    options += ["--backbone", tiny_folder, "--num-points", 1, "--out", out]
+    options += ["--backbone", tiny_folder, "--num-points", 1, "--out", out, "--trials-at-once", 1]
     first = script_here("random_search", *options, "--folds", 2, "--seeds", 1, "--tracking-uri", "http://127.0.0.1:9")
     sweeps = [load_sweep(out)]
     second = script_here("random_search", *options, "--cross-validate", "--seeds", 2)
@@ -231,6 +231,7 @@ def test_esc50_in_its_official_layout(shared_data, tiny_folder, tmp_path):
     """Real clips, two folds: the data path of the command in the README. Half a second of some is silence."""
     options = ["--data", "esc50", "--data-root", shared_data / "esc50", "--seconds", 0.5, "--epochs", 1, "--seeds", 1]
     options += ["--backbone", tiny_folder, "--num-points", 1, "--folds", 2, 5, "--skip-bad-clips"]
+    options += ["--trials-at-once", 1]
     result = script_here("random_search", *options, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     sweep = load_sweep(tmp_path / "run")
@@ -241,25 +242,22 @@ def test_esc50_in_its_official_layout(shared_data, tiny_folder, tmp_path):
 
 
 def test_urbansound8k_never_chooses_on_its_test_fold(shared_data, tiny_folder, tmp_path):
-    """Folds 1, 2 and 10 are there: fold 1 tests, fold 2 is held out, the published code's way is a switch."""
+    """Folds 1, 2 and 10 are there: fold 1 tests, fold 2 is held out; the published code's way is a switch."""
     options = ["--data", "urbansound8k", "--data-root", shared_data / "urbansound8k", "--seconds", 0.5, "--epochs", 1]
     options += ["--backbone", tiny_folder, "--seeds", 1, "--num-points", 1, "--skip-bad-clips"]
-    held = {}
-    for faithful in ((), ("--faithful", "validate_on_test")):
-        out = tmp_path / f"run{len(faithful)}"
-        result = script_here("random_search", *options, *faithful, "--out", out)
-        assert result.returncode == 0, result.stderr
-        (trial,) = load_sweep(out).trials
-        held[len(faithful)] = trial
-    ours, published = held[0], held[2]
-    assert 190 <= ours.end["num_val_clips"] <= 200
-    assert published.end["num_val_clips"] == published.end["num_test_clips"]
-    assert published.val_accuracy == published.test_accuracy
+    result = script_here("random_search", *options, "--faithful", "validate_on_test", "--out", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    sweep = load_sweep(tmp_path / "run")
+    (sizes,) = sweep.header["data"]["splits"].values()
+    assert 190 <= sizes["val"] <= 200
+    (trial,) = sweep.trials
+    assert trial.end["num_val_clips"] == trial.end["num_test_clips"] == sizes["test"]
+    assert trial.val_accuracy == trial.test_accuracy
 
 
 def test_a_sweep_whose_trials_all_fail_says_why(sounds, tiny_folder, tmp_path):
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6, "--lr", 1e30]
-    options += ["--backbone", tiny_folder, "--skip-bad-clips", "--seeds", 1, "--num-points", 2]
+    options += ["--backbone", tiny_folder, "--skip-bad-clips", "--seeds", 1, "--num-points", 2, "--trials-at-once", 1]
     result = script_here("random_search", *options, "--out", tmp_path / "run")
     assert result.returncode == 2
     assert "error: no trial completed; the first failed with:" in result.stderr.splitlines()[-1]

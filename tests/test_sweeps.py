@@ -135,7 +135,8 @@ def test_every_point_runs_in_a_sweep(name, tiny_folder, tmp_path):
     (tmp_path / "tones").mkdir()
     sounds = write_tones(tmp_path / "tones", per_split=(2, 1, 1))
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 1, "--batch-size", 6]
-    result = script_here(name, *options, "--backbone", tiny_folder, "--seeds", 1, "--out", tmp_path / "run")
+    options += ["--backbone", tiny_folder, "--seeds", 1, "--trials-at-once", 1]
+    result = script_here(name, *options, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     sweep = load_sweep(tmp_path / "run")
     assert sweep.states == {"running": 0, "stopped": 0, "failed": 0, "completed": len(sweep.trials)}

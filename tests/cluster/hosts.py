@@ -214,9 +214,10 @@ class Hosts:
                 "$@" || exit 1"""  # not exec: the first process has to wait for orphans, as sh does
             spaces = ["--mount", "--mount-proc", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
             within = [program("ip"), "netns", "exec", space, "unshare", *spaces, "sh", "-ec", script, "sh"]
-        # Packages are kept once: five gigabytes for each host would be many.
+        # Packages are kept once, and compiled once: five gigabytes for each host would be many.
         given = {k: v for k, v in os.environ.items() if ADMINISTRATORS.match(k) and v}
-        given |= {"UV_CACHE_DIR": f"{self.folder}/packages/uv", "PIP_CACHE_DIR": f"{self.folder}/packages/pip"}
+        kept = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "PYTHONPYCACHEPREFIX": "compiled"}
+        given |= {name: f"{self.folder}/packages/{folder}" for name, folder in kept.items()}
         config = [
             f"Port {port}",
             f"ListenAddress {address}",
