@@ -12,6 +12,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.test_sweeps import study
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE, DOCKERFILE = ROOT / "cluster" / "kuberay.yaml", ROOT / "cluster" / "Dockerfile"
+IGNORED = ROOT / "cluster" / "Dockerfile.dockerignore"
 OBJECTS: dict[str, Any] = json.loads((Path(__file__).parent / "kuberay_fields.json").read_text())["objects"]
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|[kMGTPE]i?)?")
 PLAIN = {"string": str, "integer": int, "boolean": bool, "number": (int, float)}
@@ -324,3 +326,18 @@ def test_the_image_is_made_of_what_is_there():
     for source in copied - {"cluster/constraints.txt"}:  # which the others in cluster/ have tests for
         assert (ROOT / source).exists(), source
     assert DOCKERFILE.read_text().rstrip().splitlines()[-1] == "USER 1000"
+    let_in = {line[1:] for line in IGNORED.read_text().splitlines() if line.startswith("!")}
+    assert let_in == copied
+
+
+def test_the_image_has_what_the_package_depends_on_and_the_package_once():
+    text = DOCKERFILE.read_text()
+    (code,) = re.findall(r'python -c "(.*)"', text)
+    command = [sys.executable, "-c", code]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    pinned = set(re.findall(r"(?m)^([\w.-]+)(?:\[.*\])?==", (ROOT / "cluster/constraints.txt").read_text()))
+    names = {re.match(r"[\w.-]+", line)[0] for line in asked}
+    assert {"torch", "ray", "mlflow"} <= names <= pinned
+    # Two copies, of which the working directory chooses, were not the same: an empty __init__.py had got into one.
+    (own,) = [line for line in text.splitlines() if line.startswith("RUN pip install")]
+    assert own.endswith(" --editable .")
