@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,10 +174,24 @@ def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
             ),
         )
         try:
-            tuner.fit()
+            with _ended_in_order():
+                tuner.fit()
         except KeyboardInterrupt:
             return True
     return not driver.finished
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, as Slurm, Kubernetes and `kill` send it, does what Ctrl-C does; Ray's handler would abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: one that is not Python's
 
 
 def check_run_dir(

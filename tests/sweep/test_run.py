@@ -252,7 +252,8 @@ def assert_whole(run_dir, *trial_ids):
 
 
 def test_a_lost_worker_another_sweep_and_an_interruption_cost_no_epoch(tmp_path):
-    """Spot machines get a SIGTERM some time before. kill -9 of workers: test_faults.py; of drivers: test_resume.py."""
+    """SIGTERM, which a worker gets before its spot machine goes, and a driver from Slurm. kill -9 of workers:
+    test_faults.py; of drivers: test_resume.py; Ctrl-C: test_search_study.py."""
     run_dir = tmp_path / "run"
     driver = in_the_middle(run_dir)
     workers = workers_of(driver.pid)
@@ -261,12 +262,14 @@ def test_a_lost_worker_another_sweep_and_an_interruption_cost_no_epoch(tmp_path)
     assert workers_of(driver.pid) == workers
     assert '"retry"' not in text_of(run_dir)
     lost = lose_worker(driver, run_dir)
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM)
     rig_of(run_dir).gate.touch()
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 0, errors
     assert json.loads(text_of(run_dir).splitlines()[-1])["reason"] == "interrupted"
-    assert "Traceback" not in errors  # what happened is in the journal, in one line
+    # What happened is in the journal, in one line.
+    assert "Traceback" not in errors
+    assert "SIGTERM received" not in errors
     assert run(run_dir, proposals(epochs=EPOCHS), trials_at_once=2) == "every trial ended"
     assert_whole(run_dir, lost, load_sweep(run_dir).trials[0].trial_id)
 
