@@ -34,7 +34,8 @@ allowed() { # a rule for each that may come in
   for address in $(cat "$machines") ${networks//,/ }; do
     case $address in
       */* | *:*) echo "$address" ;;
-      *) getent ahosts "$address" | awk '{ print $1 }' ;;
+      # A name that stands for nothing here goes to nft as it is, which says so.
+      *) getent ahosts "$address" | awk '{ print $1 }' || echo "$address" ;;
     esac
   done | sort -u | while read -r address; do
     case $address in *:*) echo "tcp dport { $closed } ip6 saddr $address accept" ;;
@@ -63,7 +64,7 @@ case ${1:-} in
       --min-worker-port=23010 --max-worker-port=24999
     ;;
   list)
-    [ -n "${2:-}" ] || { echo "$usage" >&2; exit 2; }
+    [ -f "${2:-}" ] || { echo "$usage; ${2:-no file} is not there" >&2; exit 2; }
     python - "$2" >"$machines" <<'END'
 import sys, yaml
 
@@ -79,7 +80,7 @@ END
       left_open "nft is not there" "install nftables, then"
     rules=$(table)
     told=$(as_root nft --file - <<<"$rules" 2>&1) ||
-      left_open "nft refuses the rules ($(head -n 1 <<<"$told"))" "look at $machines and ASTMOA_NETWORK, then"
+      left_open "nft refuses the rules ($(head -n 2 <<<"$told" | tr -s ' \n' ' '))" "look at $machines and ASTMOA_NETWORK, then"
     as_root mkdir -p "${mark%/*}"
     as_root tee "$mark" >/dev/null <<<"$rules"
     ;;
