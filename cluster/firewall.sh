@@ -11,7 +11,7 @@
 # It is one table of nft's, with nothing about any other port, and gone when the machine starts anew. It takes root, or
 # sudo without a password. Without that it says so, and the cluster's token is what keeps others out. Settings:
 # ASTMOA_NETWORK=10.1.0.0/16,10.2.0.0/16 lets these in too (of machines with several addresses, only those that stand in
-# the cluster file are known here), ASTMOA_FIREWALL=no leaves the machine alone.
+# the cluster file are known here), ASTMOA_FIREWALL=no closes nothing.
 set -euo pipefail
 
 machines=$HOME/.astmoa/machines
@@ -57,6 +57,11 @@ table() { # What begins a connection is judged, not what answers one of this mac
     }"
 }
 
+open_again() { # also where nothing was closed
+  as_root nft "add table inet astmoa; delete table inet astmoa"
+  as_root rm -f "$mark"
+}
+
 case ${1:-} in
   ports)
     echo --node-manager-port=23000 --object-manager-port=23001 --runtime-env-agent-port=23002 \
@@ -73,7 +78,10 @@ print(*[provider["head_ip"], *provider["worker_ips"]], sep="\n")
 END
     ;;
   close)
-    [ "${ASTMOA_FIREWALL:-}" != no ] || exit 0
+    if [ "${ASTMOA_FIREWALL:-}" = no ]; then # and what an earlier ray up has closed is not to stay so
+      [ ! -e "$mark" ] || open_again
+      exit 0
+    fi
     [ -s "$machines" ] || left_open "$machines is not there" "let ray up write it, then"
     as_root true 2>/dev/null || left_open "sudo asks for a password" "to close them"
     as_root nft --version >/dev/null 2>&1 || as_root apt-get install --yes --quiet=2 nftables >/dev/null 2>&1 ||
@@ -84,10 +92,7 @@ END
     as_root mkdir -p "${mark%/*}"
     as_root tee "$mark" >/dev/null <<<"$rules"
     ;;
-  open)
-    as_root nft delete table inet astmoa
-    as_root rm -f "$mark"
-    ;;
+  open) open_again ;;
   *)
     echo "$usage" >&2
     exit 2

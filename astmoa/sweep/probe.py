@@ -72,16 +72,13 @@ def _public_addresses() -> list[str]:
 
     if CLOSED.exists():
         return []
-    up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
-    internet = (socket.AF_INET, socket.AF_INET6)
-    of = [
-        a.address
-        for name, all_of in psutil.net_if_addrs().items()
-        if name in up
-        for a in all_of
-        if a.family in internet
-    ]
-    return sorted(address for address in of if ipaddress.ip_address(address.partition("%")[0]).is_global)
+    try:
+        up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
+        listed = [(name, a) for name, addresses in psutil.net_if_addrs().items() for a in addresses]
+    except OSError:  # some containers keep that from their users: no sweep is refused for a note
+        return []
+    found = [a.address for name, a in listed if name in up and a.family in (socket.AF_INET, socket.AF_INET6)]
+    return sorted(address for address in found if ipaddress.ip_address(address.partition("%")[0]).is_global)
 
 
 def _write(storage: str, name: str) -> str | None:
