@@ -10,6 +10,7 @@ Where namespaces are not allowed there is one host, which is this computer, reac
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -146,6 +147,7 @@ class Hosts:
         self.laptop = self.folder / "laptop"
         self.network: Network | None = None
         self.hosts: dict[int, Host] = {}
+        self._numbers = itertools.count()
         try:
             self._prepare()
             with contextlib.suppress(OSError):
@@ -239,25 +241,26 @@ class Hosts:
 
     def ray(self, command: str, *arguments: str | Path, check: bool = True, timeout: int = 400) -> str:
         """The user's `ray`, in the checkout, with nothing but a home and a path in its environment."""
-        with self.started(command, *arguments) as process:
-            output, _ = process.communicate(timeout=timeout)
-        self.code = process.returncode
-        assert not check or self.code == 0, output[-4000:]
-        return output
+        with self.started(command, *arguments) as (process, told):
+            self.code = process.wait(timeout)
+        assert not check or self.code == 0, words(told)
+        return told.read_text()
 
     @contextlib.contextmanager
-    def started(self, command: str, *arguments: str | Path) -> Iterator[subprocess.Popen]:
-        """The same, while it runs; it is killed at the end."""
+    def started(self, command: str, *arguments: str | Path) -> Iterator[tuple[subprocess.Popen, Path]]:
+        """The same, while it runs, and the file of all that it tells (a pipe fills up); killed at the end."""
         environment = {
             "HOME": str(self.laptop),
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin",
             "LANG": "C.UTF-8",
         }
-        words = ["ray", command, *map(str, arguments)]
-        streams = {"stdin": PIPE, "stdout": PIPE, "stderr": STDOUT, "text": True}
-        process = subprocess.Popen(words, cwd=ROOT, env=environment, start_new_session=True, **streams)
+        line = ["ray", command, *map(str, arguments)]
+        told = self.folder / f"told-{next(self._numbers)}"
+        with told.open("wb") as file:
+            streams = {"stdin": PIPE, "stdout": file, "stderr": STDOUT}
+            process = subprocess.Popen(line, cwd=ROOT, env=environment, start_new_session=True, **streams)
         try:
-            yield process
+            yield process, told
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -279,3 +282,10 @@ def answers(address: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
         return True
     return False
+
+
+def words(told: Path) -> str:
+    """What a `ray` command told that says why it failed: no frames of a live display, nothing of Ray's own log."""
+    lines = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line).strip() for line in told.read_text().splitlines()]
+    noise = re.compile(r"━|device-seconds:|\d{4}-\d\d-\d\d .*(INFO|WARN)|[\d:]+ gone|$")
+    return "\n".join(line for line in lines if not noise.match(line))[-4000:]

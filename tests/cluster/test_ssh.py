@@ -20,7 +20,7 @@ import torch
 from astmoa.journal import read_journal
 from astmoa.records import load_sweep
 from astmoa.training.checkpoint import load_tensors
-from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program
+from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program, words
 from tests.sweep.machines import free_port, until
 from tests.test_export import write_tones
 
@@ -203,16 +203,18 @@ def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_an
         pytest.skip("one host only: no network namespaces here, or no disk for more")
     run_dir = up.kept / "disturbed"
     epochs = lambda: learned(run_dir) if (run_dir / "journal.jsonl").is_file() else []  # noqa: E731
-    with up.hosts.started("submit", up.file, *sweep, "--out", run_dir.name) as running:
+    with up.hosts.started("submit", up.file, *sweep, "--out", run_dir.name) as (running, told):
         # Six at once, two of them on each host.
         until(lambda: len({trial_id for trial_id, *_ in epochs()}) > 4 or running.poll() is not None, "five trials")
         up.hosts[1].power_off()
-        up.hosts.network.set(2, "down")
-        time.sleep(20)
-        up.hosts.network.set(2, "up")
-        told, _ = running.communicate(timeout=300)
-    assert running.returncode == 0, told
-    assert "Traceback" not in told
+        try:
+            up.hosts.network.set(2, "down")
+            time.sleep(20)
+            up.hosts.network.set(2, "up")
+            assert running.wait(300) == 0, words(told)
+        finally:
+            up.hosts.power_on(1, empty=False)
+    assert "Traceback" not in told.read_text()
     assert [event for event in read_journal(run_dir) if event["type"] == "retry"]
     (undisturbed,) = up.kept.glob("n_vs_p-*")
     assert epochs() == learned(undisturbed)
@@ -221,7 +223,6 @@ def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_an
     for adapter in adapters:
         (before, _), (after, _) = load_tensors(undisturbed / adapter), load_tensors(run_dir / adapter)
         assert all(torch.equal(before[name], after[name]) for name in before)
-    up.hosts.power_on(1, empty=False)
 
 
 def test_results_come_back_with_one_command(up, submitted, tmp_path):
