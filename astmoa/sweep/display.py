@@ -99,7 +99,7 @@ class Display:
         left = self.seconds_left()
         parts = [
             f"{ended}/{total} trials ({', '.join(counts)})",
-            f"{sum(trial.epoch for trial in list(driver.trials.values()))} epochs",
+            f"{driver.num_epochs} epochs",
             f"best val {100 * best.final:.1f} % ({best.proposal.label})" if best else self._beginning(),
             f"front {len(driver.front())}, hypervolume {driver.hypervolumes[-1]:.4f}" if driver.hypervolumes else "",
             f"{_clock(driver.elapsed)} gone",
@@ -130,7 +130,7 @@ class Display:
         return lines
 
     def _render(self) -> Group:
-        left, done = self.epochs_left(), sum(trial.epoch for trial in list(self._driver.trials.values()))
+        left, done = self.epochs_left(), self._driver.num_epochs
         grid = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(1.0, done + left) if left is not None else None, completed=done, width=24)
         grid.add_row(bar, self.text())

@@ -221,6 +221,11 @@ class Driver(Ledger):
         except AstmoaError as failure:
             self._give_up(failure)
 
+    def begin_again(self, error: str) -> None:
+        """What ran the trials broke and was replaced: the open ones go on from their checkpoints."""
+        self._guarded("restart", error=error)
+        self._retries.replace(trial for trial in self.trials.values() if trial.open)
+
     def _take(self, trial: DrivenTrial, record: Event) -> bool:
         fresh = record["epoch"] > trial.epoch  # a resumed trial reports its past first
         if not fresh:

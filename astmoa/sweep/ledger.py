@@ -124,6 +124,10 @@ class Ledger:
             self._scores = [self._scores[i] for i in frontier.front(self._scores)]  # what is dominated stays so
             self.hypervolumes.append(frontier.standard_hypervolume(self._scores))
 
+    @property
+    def num_epochs(self) -> int:
+        return sum(trial.epoch for trial in list(self.trials.values()))
+
     def searched(self, *states: str) -> list[DrivenTrial]:
         """Trials that are no replicates, in one of `states`, in the order of their proposal."""
         return [trial for trial in list(self.trials.values()) if not trial.confirms and trial.state in states]

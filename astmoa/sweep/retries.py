@@ -29,6 +29,13 @@ class Retries:
         trial.state = "proposed"
         (self._alone if trial.alone else self._waiting).append(trial)
 
+    def replace(self, trials: Iterable[DrivenTrial]) -> None:
+        """These wait now, and no others."""
+        self._waiting.clear()
+        self._alone.clear()
+        for trial in trials:
+            self.add(trial)
+
     def next(self) -> DrivenTrial | None:
         return self._waiting.popleft() if self._waiting else None
 

@@ -1,23 +1,15 @@
-"""Run proposals as Ray Tune trials on warm workers and write the journal.
-
-Ray decides where and when a trial runs; what happened is in our journal, written by the driver alone. Ray's own
-loggers, restore and checkpoints are not used: its restore runs trials twice under new ids, the journal does not.
-"""
+"""One call of a sweep: join Ray, look at its machines, bring back what the journal holds, run what is left."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import signal
 import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 
 from astmoa.backbone import Backbone
 from astmoa.errors import RunError
@@ -27,9 +19,8 @@ from astmoa.petl.params import count_params
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
 from astmoa.sweep.autoscaler import wait_for_all
-from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
 from astmoa.sweep.budget import Budget, check_failures
-from astmoa.sweep.cluster import Resources, plan_resources, start_ray
+from astmoa.sweep.cluster import plan_resources, start_ray
 from astmoa.sweep.display import Display
 from astmoa.sweep.doctor import require_fit
 from astmoa.sweep.driver import Driver
@@ -37,7 +28,8 @@ from astmoa.sweep.halving import Halving
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.search import FixedProposals, Proposer, difference
 from astmoa.sweep.space import Space, space_difference
-from astmoa.sweep.worker import TrialWorker, WorkerSetup
+from astmoa.sweep.tuning import run_trials
+from astmoa.sweep.worker import WorkerSetup
 from astmoa.training.inputs import Inputs
 
 _MANY = 10**6  # trials of a search without a bound
@@ -113,7 +105,7 @@ def run_sweep(
             journal.append("resume" if events else "sweep", **header)
             with Display(driver, enumerated) as display:
                 driver.watch(display.changed)
-                interrupted = _tune(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
+                interrupted = run_trials(setup, resources, driver, renew=lambda: start_ray(shared))
             reason = driver.close(interrupted)
             check_failures(driver)
             return reason
@@ -147,51 +139,6 @@ def _one_line_for(run_dir: Path) -> Iterator[None]:
         yield
     except RunError as error:
         raise RunError(f"{run_dir}: {error}") from None
-
-
-def _tune(trainable: type, resources: Resources, driver: Driver) -> bool:
-    """Run trials until the driver has no more; True if the user interrupted them."""
-    trainable = tune.with_resources(
-        trainable, lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])])
-    )
-    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=DriverSearcher(driver),
-                scheduler=DriverScheduler(driver),
-                num_samples=-1,  # until the searcher says that it has finished
-                max_concurrent_trials=resources.at_once,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.config["trial_id"],
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[DriverCallback(driver)],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        )
-        try:
-            with _ended_in_order():
-                tuner.fit()
-        except KeyboardInterrupt:
-            return True
-    return not driver.finished
-
-
-@contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM, as Slurm, Kubernetes and `kill` send it, does what Ctrl-C does; Ray's handler would abort."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: one that is not Python's
 
 
 def check_run_dir(

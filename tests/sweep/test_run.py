@@ -179,6 +179,59 @@ def test_more_gpus_than_there_are_is_said_at_once(tmp_path):
     assert time.monotonic() - start < 60
 
 
+def test_where_ray_tune_breaks_another_one_goes_on(finished, tmp_path, monkeypatch, capsys):
+    """In the middle of a trial, then after the last one."""
+    from ray import tune
+
+    from astmoa.sweep.bridge import DriverScheduler
+
+    take_in, fit, results = DriverScheduler.on_trial_result, tune.Tuner.fit, []
+
+    def break_once(self, tune_controller, trial, result):
+        decision = take_in(self, tune_controller, trial, result)
+        results.append(trial.config["trial_id"])
+        if len(results) == 2:
+            raise KeyError("an actor that nobody knows")
+        return decision
+
+    def break_at_the_end(self):
+        fit(self)
+        raise RuntimeError("nobody to take leave of")
+
+    monkeypatch.setattr(DriverScheduler, "on_trial_result", break_once)
+    monkeypatch.setattr(tune.Tuner, "fit", break_at_the_end)
+    run_dir, _, _ = finished
+    assert run(tmp_path / "run", proposals(seeds=(0,)), trials_at_once=1) == "every trial ended"
+    events = read_journal(tmp_path / "run")
+    (restart,) = [event for event in events if event["type"] == "restart"]
+    assert "an actor that nobody knows" in restart["error"]
+    told = [line for line in capsys.readouterr().err.splitlines() if "an error of its own" in line]
+    assert [line.partition("own: ")[2] for line in told] == [
+        "KeyError: 'an actor that nobody knows'",
+        "nobody to take leave of",
+    ]
+    undisturbed = {trial.trial_id: trial for trial in load_sweep(run_dir).trials}
+    trials = load_sweep(tmp_path / "run").trials
+    assert len(trials) == 2
+    for trial in trials:
+        keys = ("epoch", "train_loss", "val_loss", "val_accuracy")
+        assert [[e[k] for k in keys] for e in trial.epochs] == [
+            [e[k] for k in keys] for e in undisturbed[trial.trial_id].epochs
+        ]
+
+
+def test_what_breaks_ray_tune_before_any_epoch_is_raised(tmp_path, monkeypatch):
+    from astmoa.sweep.bridge import DriverCallback
+
+    def broken(self, iteration, trials, trial, **info):
+        raise KeyError("an actor that nobody knows")
+
+    monkeypatch.setattr(DriverCallback, "on_trial_start", broken)
+    with pytest.raises(Exception, match="an actor that nobody knows"):
+        run(tmp_path / "run", proposals(seeds=(0,)), trials_at_once=1)
+    assert not [event for event in read_journal(tmp_path / "run") if event["type"] == "restart"]
+
+
 EPOCHS = 20
 DRIVER = """
 import signal, sys

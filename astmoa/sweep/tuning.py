@@ -1,0 +1,96 @@
+"""Run a driver's proposals as Ray Tune trials on warm workers.
+
+Ray decides where and when a trial runs; what happened is in our journal, written by the driver alone. Ray's own
+loggers, restore and checkpoints are not used: its restore runs trials twice under new ids, the journal does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+
+import ray
+from ray import tune
+
+from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
+from astmoa.sweep.cluster import Resources
+from astmoa.sweep.driver import Driver
+from astmoa.sweep.worker import TrialWorker, WorkerSetup
+
+MAX_BREAKS = 10
+
+
+def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: Callable[[], None]) -> bool:
+    """Run trials until the driver has no more; True if the user interrupted them.
+
+    renew: joins or starts Ray. Ray Tune has errors of its own that end it, where machines go in a way that it does not
+    expect. Then another one goes on with the open trials, from their checkpoints. Raises what ended it where it
+    brought no epoch, and after `MAX_BREAKS` times.
+    """
+    for _ in range(MAX_BREAKS):
+        epochs = driver.num_epochs
+        try:
+            return _tune(setup, resources, driver)
+        except Exception as error:
+            if not driver.finished and driver.num_epochs == epochs:
+                raise
+            line = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[-1]
+        print(f"Ray Tune ended with an error of its own: {line}", file=sys.stderr)
+        if driver.finished:  # nothing is left to run; or the driver failed, and says so
+            return False
+        driver.begin_again(line)
+        ray.shutdown()  # and with it the workers, and the places on machines, that it still had
+        renew()
+    return _tune(setup, resources, driver)
+
+
+def _tune(setup: WorkerSetup, resources: Resources, driver: Driver) -> bool:
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialWorker, setup=setup),
+        lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])]),
+    )
+    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=DriverSearcher(driver),
+                scheduler=DriverScheduler(driver),
+                num_samples=-1,  # until the searcher says that it has finished
+                max_concurrent_trials=resources.at_once,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.config["trial_id"],
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[DriverCallback(driver)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        try:
+            with _ended_in_order():
+                tuner.fit()
+        except KeyboardInterrupt:
+            return True
+    return not driver.finished
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM, as Slurm, Kubernetes and `kill` send it, does what Ctrl-C does; Ray's handler would abort."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # None: a handler that is not Python's.
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():  # Ray Tune leaves its own
+            signal.signal(number, handler)
