@@ -221,9 +221,9 @@ class Driver(Ledger):
         except AstmoaError as failure:
             self._give_up(failure)
 
-    def begin_again(self, error: str) -> None:
+    def begin_again(self, error: str, trace: str) -> None:
         """What ran the trials broke and was replaced: the open ones go on from their checkpoints."""
-        self._guarded("restart", error=error)
+        self._guarded("restart", error=error, traceback=trace)
         self._retries.replace(trial for trial in self.trials.values() if trial.open)
 
     def _take(self, trial: DrivenTrial, record: Event) -> bool:

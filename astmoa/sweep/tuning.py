@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 
 import ray
@@ -39,10 +40,11 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
             if not driver.finished and driver.num_epochs == epochs:
                 raise
             line = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[-1]
+            trace = "".join(traceback.format_exception(error))[-4000:]
         print(f"Ray Tune ended with an error of its own: {line}", file=sys.stderr)
         if driver.finished:  # nothing is left to run; or the driver failed, and says so
             return False
-        driver.begin_again(line)
+        driver.begin_again(line, trace)
         ray.shutdown()  # and with it the workers, and the places on machines, that it still had
         renew()
     return _tune(setup, resources, driver)

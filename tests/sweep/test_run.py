@@ -205,6 +205,7 @@ def test_where_ray_tune_breaks_another_one_goes_on(finished, tmp_path, monkeypat
     events = read_journal(tmp_path / "run")
     (restart,) = [event for event in events if event["type"] == "restart"]
     assert "an actor that nobody knows" in restart["error"]
+    assert "in break_once" in restart["traceback"]
     told = [line for line in capsys.readouterr().err.splitlines() if "an error of its own" in line]
     assert [line.partition("own: ")[2] for line in told] == [
         "KeyError: 'an actor that nobody knows'",
