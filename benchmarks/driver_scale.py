@@ -54,10 +54,10 @@ from astmoa.sweep.driver import Driver
 from astmoa.sweep.halving import make_scheduler
 from astmoa.sweep.news import News
 from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.run import _tune
 from astmoa.sweep.sampler import OptunaSampler
 from astmoa.sweep.search import Search
 from astmoa.sweep.space import Space
+from astmoa.sweep.tuning import tune_trials
 from astmoa.tracking import LiveMirror
 
 import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it is imported)
@@ -241,7 +241,7 @@ def drive(options: Options, driver: Any) -> None:
     with started(options), tempfile.TemporaryDirectory(prefix="astmoa-bench-") as workers:
         trainable = tune.with_parameters(NoOp, workers=Path(workers), at_once=at_once)
         gpus = 1 if options.machines > 1 else 0
-        _tune(trainable, Resources(cpus=1, gpus=gpus, at_once=at_once), driver)
+        tune_trials(trainable, Resources(cpus=1, gpus=gpus, at_once=at_once), driver)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ folder=$HOME/.astmoa
 
 if [ "${1:-}" != --watch ]; then
   mkdir -p "$folder"
-  [ ! -f "$folder/spot.pid" ] || kill -- "-$(cat "$folder/spot.pid")" 2>/dev/null # of an earlier ray up
+  old=$(cat "$folder/spot.pid" 2>/dev/null || true) # of an earlier ray up; the number may be another program's by now
+  if [ -n "$old" ] && grep -qs spot_notice "/proc/$old/cmdline"; then kill -- "-$old" 2>/dev/null; fi
   setsid nohup bash "$0" --watch >"$folder/spot.log" 2>&1 </dev/null &
   echo $! >"$folder/spot.pid"
   exit 0

@@ -35,7 +35,7 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
     for _ in range(MAX_BREAKS):
         epochs = driver.num_epochs
         try:
-            return _tune(setup, resources, driver)
+            return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
         except Exception as error:
             if not driver.finished and driver.num_epochs == epochs:
                 raise
@@ -47,13 +47,13 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
         driver.begin_again(line, trace)
         ray.shutdown()  # and with it the workers, and the places on machines, that it still had
         renew()
-    return _tune(setup, resources, driver)
+    return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
 
 
-def _tune(setup: WorkerSetup, resources: Resources, driver: Driver) -> bool:
+def tune_trials(trainable: type, resources: Resources, driver: Driver) -> bool:
+    """The same with one Ray Tune, and any workers. Raises whatever ends it."""
     trainable = tune.with_resources(
-        tune.with_parameters(TrialWorker, setup=setup),
-        lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])]),
+        trainable, lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])])
     )
     with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
         tuner = tune.Tuner(

@@ -158,7 +158,8 @@ def test_from_elsewhere_ssh_alone_answers(up, machines):
         pytest.skip("needs network namespaces, nft and sudo")
     try:
         up.head.run(
-            "nft", "add table inet t; add chain inet t c; add rule inet t c reject with tcp reset; delete table inet t"
+            program("nft"),
+            "add table inet t; add chain inet t c; add rule inet t c reject with tcp reset; delete table inet t",
         )
     except OSError as error:
         pytest.skip(f"nftables does not work in this kernel: {error}")

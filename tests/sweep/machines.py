@@ -73,6 +73,11 @@ class Session:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def stop(self) -> None:
+        """Until SIGCONT."""
+        self.send(signal.SIGSTOP)
+        until(lambda: all(stopped(pid) for pid in self.pids()), "all processes of a machine to stop")
+
     def kill(self) -> None:
         """As when the power goes: none of its processes does anything more."""
 
@@ -159,6 +164,22 @@ def _kill(sessions: Sequence[Session]) -> None:
         session.kill()
 
 
+def born(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks; None where there is none. Process ids come again within minutes."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return None
+
+
+def stopped(pid: int) -> bool:
+    """Are all its threads? On a busy machine some go on for a while after SIGSTOP. True also where there is none."""
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if thread.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                return False
+    return True
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -196,8 +217,8 @@ class Rig:
         return self.folder / "hurry"
 
     def told(self) -> list[dict[str, Any]]:
-        """What trials did, in order: trial, pid, time, event (open, epoch, close), epoch; of an opening also epochs and
-        steps that it resumes, gpus and share that it holds."""
+        """What trials did, in order: trial, pid, born, time, event (open, epoch, close), epoch; of an opening also the
+        epochs and steps that it resumes, gpus and share that it holds."""
         path = self.folder / "told"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -237,8 +258,10 @@ def _install(rig: Rig) -> None:
     begin, epochs, close, augment = Trial.__init__, Trial.epochs, Trial.close, module.spec_augment
     slow = False
 
+    me = {"pid": os.getpid(), "born": born(os.getpid())}
+
     def tell(trial: Trial, event: str, **more: Any) -> None:
-        line = {"trial": trial.config.hash(), "pid": os.getpid(), "time": time.time(), "event": event, **more}
+        line = {"trial": trial.config.hash(), **me, "time": time.time(), "event": event, **more}
         with open(rig.folder / "told", "ab", buffering=0) as file:
             file.write(json.dumps(line).encode() + b"\n")  # in one piece: lines of several workers do not mix
 

@@ -24,7 +24,7 @@ from astmoa.storage import Store, bring_run
 from astmoa.sweep.bridge import DriverCallback
 from astmoa.sweep.retries import MAX_STRIKES
 from astmoa.training.checkpoint import load_tensors
-from tests.sweep.machines import ROOT, Cluster, Rig, start_sweep, until
+from tests.sweep.machines import ROOT, Cluster, Rig, born, start_sweep, stopped, until
 from tests.sweep.test_run import directly, proposals
 
 pytestmark = pytest.mark.slow
@@ -68,9 +68,11 @@ class Sweep:
         return until(holds, what)
 
     def training(self):
-        """Trials by the process id of the worker that is, or was when it died, in the middle of them."""
+        """Trials by the process id of the worker that is in the middle of them."""
         last = {told["pid"]: told for told in self.rig.told()}
-        return {pid: told["trial"] for pid, told in last.items() if told["event"] != "close"}
+        return {
+            pid: told["trial"] for pid, told in last.items() if told["event"] != "close" and born(pid) == told["born"]
+        }
 
     def wait_for_epochs(self, least=3, most=12):
         """Until some more epochs are in the journal, or all that there can be before the gate opens."""
@@ -129,6 +131,7 @@ class Sweep:
             return None
         pid = self.random.choice(candidates)
         os.kill(pid, signal.SIGSTOP)
+        until(lambda: stopped(pid), "a worker to stop")
         if pid in self.training():
             return pid, self.training()[pid]
         os.kill(pid, signal.SIGCONT)
@@ -137,7 +140,7 @@ class Sweep:
     def _stopped_machines(self, number):
         machines = self.random.sample(self.cluster.machines, number)
         for machine in machines:
-            machine.send(signal.SIGSTOP)
+            machine.stop()
         if any(pid in machine.pids() for pid in self.training() for machine in machines):
             return machines
         for machine in machines:
