@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import ray
 from ray import tune
 
+from astmoa.provenance import redact
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
 from astmoa.sweep.cluster import Resources
 from astmoa.sweep.driver import Driver
@@ -39,8 +40,8 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
         except Exception as error:
             if not driver.finished and driver.num_epochs == epochs:
                 raise
-            line = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[-1]
-            trace = "".join(traceback.format_exception(error))[-4000:]
+            line = redact((str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[-1])
+            trace = redact("".join(traceback.format_exception(error))[-4000:])
         print(f"Ray Tune ended with an error of its own: {line}", file=sys.stderr)
         if driver.finished:  # nothing is left to run; or the driver failed, and says so
             return False
