@@ -126,6 +126,7 @@ class Ledger:
 
     @property
     def num_epochs(self) -> int:
+        """In the journal, of all trials."""
         return sum(trial.epoch for trial in list(self.trials.values()))
 
     def searched(self, *states: str) -> list[DrivenTrial]:
