@@ -5,6 +5,8 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from astmoa.text import printable
+
 
 class AstmoaError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -65,5 +67,5 @@ def exit_in_one_line(interrupted: str) -> Iterator[None]:
 
 
 def _exit(line: str, code: int) -> None:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)  # it may quote a file's words
     sys.exit(code)

@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
+    ["text"],
     ["errors"],
     ["shape", "config", "journal", "frontier", "confidence", "provenance"],
     ["audio", "petl", "backbone", "records", "storage"],
