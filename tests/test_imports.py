@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 FLOORS = [
     ["text"],
     ["errors"],
-    ["shape", "config", "journal", "frontier", "confidence", "provenance"],
+    ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],
     ["audio", "petl", "backbone", "records", "storage"],
     ["training", "report", "tracking"],
     ["sweep", "bundle", "export", "study_options"],
