@@ -9,18 +9,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from astmoa.errors import RunError
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 NAME = ".lock"
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -77,6 +81,17 @@ def is_held(run_dir: Path) -> bool:
     finally:
         os.close(file)
     return False
+
+
+def holding(call: Callable[Concatenate[Path, Given], Result]) -> Callable[Concatenate[Path, Given], Result]:
+    """A function that holds the run folder, its first argument, from its beginning to its end."""
+
+    @functools.wraps(call)
+    def held(run_dir: Path, *arguments: Given.args, **options: Given.kwargs) -> Result:
+        with hold(run_dir):
+            return call(run_dir, *arguments, **options)
+
+    return held
 
 
 def _let_go(run_dir: Path, held: _Held) -> None:

@@ -14,25 +14,28 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
-from astmoa.backbone import Backbone, load_backbone
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
 from astmoa.journal import NAME as JOURNAL
+from astmoa.lock import hold
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
-from astmoa.storage import Store, Upload, bring_run, check_same_run, is_address, split
+from astmoa.storage import Store, Upload, bring_run, check_same_run, folder_of, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
 from astmoa.sweep.space import Space
-from astmoa.training.inputs import Inputs, open_inputs
+
+if TYPE_CHECKING:
+    from astmoa.backbone import Backbone
+    from astmoa.training.inputs import Inputs
 
 Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
 
@@ -51,22 +54,29 @@ def main(
     then: what this study makes of its run folder besides table and picture.
     paper: where the points' `paper` figures come from, such as "Table 3 of arXiv 2402.00828".
     """
-    with exit_in_one_line("the same command with the same --out goes on from here"):
-        out = run_study(study, parse(study, options_type, description), points, paper)
+    told = exit_in_one_line("the same command with the same --out goes on from here")
+    with told, contextlib.ExitStack() as held:
+        out = run_study(study, parse(study, options_type, description, held), points, paper)
         if then is not None:
             then(out)
 
 
-def parse(study: str, options_type: type[StudyOptions], description: str) -> StudyOptions:
-    """The command line's options; with --resume, those that the run folder was started with are the defaults."""
-    run_dir = _after("--resume", sys.argv[1:])
-    if run_dir is None or {"--help", "-h"} & set(sys.argv):
+def parse(study: str, options_type: type[StudyOptions], description: str, held: contextlib.ExitStack) -> StudyOptions:
+    """The command line's options; with --resume, those that the run folder was started with are the defaults.
+
+    held: what the folder is kept in, so that nobody else goes on with it between its journal's reading and the sweep.
+    """
+    named = _after("--resume", sys.argv[1:])
+    if named is None or {"--help", "-h"} & set(sys.argv):
         return tyro.cli(options_type, description=description)
-    kept = run_dir if is_address(run_dir) else None
-    run_dir = bring_run(kept) if kept else Path(run_dir)
+    run_dir = folder_of(named) if is_address(named) else Path(named)
+    if held is not None and (is_address(named) or run_dir.is_dir()):
+        held.enter_context(hold(run_dir))
+    if is_address(named):
+        bring_run(named)
     stored = stored_options(study, options_type, run_dir)
-    if kept:
-        stored = dataclasses.replace(stored, storage=split(kept)[0])
+    if is_address(named):
+        stored = dataclasses.replace(stored, storage=split(named)[0])
     options = tyro.cli(options_type, description=description, default=stored)
     check_unchanged(stored, options)
     if options.out != stored.out:
@@ -80,13 +90,23 @@ def _after(flag: str, arguments: list[str]) -> str | None:
 
 
 def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
-    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
+    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder.
+
+    Raises RunError where another process has the run folder, before anything of it is read.
+    """
+    out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
+    with hold(out):  # before libraries are imported that take seconds
+        return _run_study(study, options, points, paper, out, kept)
+
+
+def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | None, out: Path, kept: str | None) -> Path:
+    from astmoa.backbone import load_backbone
     from astmoa.records import load_sweep
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
     from astmoa.tracking import LiveMirror, default_uri
+    from astmoa.training.inputs import open_inputs
 
     console = Console(stderr=True)
-    out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
     store = Store(kept) if kept else None
     if store is not None:  # better found out before all sounds are read
         store.check()

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 FLOORS = [
     ["text"],
     ["errors"],
+    ["events"],
     ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],
     ["audio", "petl", "backbone", "records", "storage"],
     ["training", "report", "tracking"],

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from astmoa.config import DIALS, MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.experts import CONFORMER_KERNEL_SIZE
 from astmoa.shape import BackboneShape
 
+CONFORMER_KERNEL_SIZE = 31
 LIBRARY_METHODS = ("lora", "dora", "vera", "ia3", "oft", "ln_tuning")
 _ATTENTION_TARGETS, _FFN_TARGETS = ("attention.q_proj", "attention.v_proj"), ("mlp.fc1", "mlp.fc2")
 

@@ -15,6 +15,7 @@ from astmoa.backbone import Backbone
 from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
+from astmoa.lock import holding
 from astmoa.petl.params import count_params
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
@@ -37,6 +38,7 @@ _MANY = 10**6  # trials of a search without a bound
 _HEADER_IDENTITY = ("study", "data", "backbone", "search")
 
 
+@holding  # before its journal is read: Ray takes up to a minute to start, and that would be acting on the past
 def run_sweep(
     run_dir: Path,
     header: dict[str, Any],
@@ -56,7 +58,8 @@ def run_sweep(
     header: the fields of the `sweep` event. proposer: an enumerated study's proposals, or a search. store: where trials
     are kept, if not in `run_dir`. device: what trials train on; cuda where they hold a GPU. Raises RunError if
     `run_dir` was written by another study, search space, data set, backbone or set of trials, and where the sweep
-    cannot go on (the disk is full, one trial after another fails). An interrupted call is continued by the same call.
+    cannot go on (the disk is full, one trial after another fails), or another process has `run_dir`. An interrupted
+    call is continued by the same call.
     """
     events = check_run_dir(run_dir, header)
     enumerated = None if isinstance(proposer, Proposer) else list(proposer)
