@@ -56,8 +56,19 @@ def caption(facts: dict[str, Any]) -> str:
         parts += [f"mean and {facts['interval']}"]
     if facts["paper"]:
         parts += [facts["paper"]]
-    parts += ["params: adapter + router + norm, as in the paper; seconds: device-seconds of one trial"]
+    unit, held = device_seconds(facts)
+    parts += [
+        "params: adapter + router + norm, as in the paper",
+        f"{unit}-s: wall time of one trial x the {held} that it holds",
+    ]
     return "; ".join(parts) + "."
+
+
+def device_seconds(facts: dict[str, Any]) -> tuple[str, str]:
+    """What device-seconds are called, as in core-seconds, and what they are seconds of. They tell what was held, not
+    how busy it was."""
+    units = {"CPU": ("core", "CPU cores"), "GPU": ("GPU", "GPUs (or shares of one)")}
+    return units.get(facts["device"], ("device", "GPUs, or CPU cores where there is none,"))
 
 
 def failures(facts: dict[str, Any]) -> list[str]:

@@ -18,7 +18,8 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
 
     rows: the summary's points, in the order of `sweep.points()`. They are completed with `confirmed`, `standing`
     (front, near-front, dominated; null without a result), `front_probability` (null unless confirmed), `step_seconds`
-    and `outcome` (of points without a result: stopped, failed, paused or running), and lose test accuracies not to be shown.
+    and `outcome` (of points without a result: stopped, failed, paused or running), and lose test accuracies that are
+    not to be shown.
     """
     stands, probabilities = standing(sweep), front_probabilities(sweep)
     for row, point in zip(rows, sweep.points(), strict=True):

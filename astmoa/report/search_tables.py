@@ -8,7 +8,17 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from astmoa.report.cells import Column, Row, caption, failures, marks_text, percent, pipe_table, terminal_table
+from astmoa.report.cells import (
+    Column,
+    Row,
+    caption,
+    device_seconds,
+    failures,
+    marks_text,
+    percent,
+    pipe_table,
+    terminal_table,
+)
 
 Facts = dict[str, Any]
 _MOST_NEAR = 12  # points near the front that a terminal shows
@@ -84,7 +94,9 @@ def _cells(
     ]
     columns += [(f"test {metric} %", True), ("on front %", True)] if confirmed else []
     columns += [("step ms", True)] if timed else []
-    columns += [(facts["replicates"], True)] + ([] if narrow else [(f"{facts['device']}-s", True)]) + [("", False)]
+    columns += [(facts["replicates"], True)]
+    columns += [] if narrow else [(f"{device_seconds(facts)[0]}-s", True)]
+    columns += [("", False)]
     rows = []
     for point in points:
         done, trials, seconds = point["num_completed"], point["num_trials"], point["device_seconds"]
@@ -121,7 +133,7 @@ def _lines(facts: Facts) -> list[str]:
     spent = search["device_seconds"]
     total = sum(spent.values())
     parts = [f"{name.replace('_', '-')} {100 * seconds / total:.0f} %" for name, seconds in spent.items() if seconds]
-    went = f"; {total:,.0f} {facts['device']}-seconds: {', '.join(parts)}" if parts else ""
+    went = f"; {total:,.0f} {device_seconds(facts)[0]}-seconds: {', '.join(parts)}" if parts else ""
     lines.append(f"{search['num_epochs']:,} epochs spent, hypervolume of the front {facts['hypervolume']:.3f}{went}.")
     if search["reason"]:
         lines.append(f"Ended: {search['reason']}.")

@@ -18,6 +18,7 @@ from astmoa.report.cells import (
     Column,
     Row,
     caption,
+    device_seconds,
     failures,
     marks_text,
     percent,
@@ -90,7 +91,7 @@ def _cells(facts: dict[str, Any], narrow: bool = False) -> tuple[list[Column], l
     columns += [("r" if narrow else "bottleneck", True), ("params", True), ("with head", True)]
     columns += [(f"val {metric} %", True), (f"test {metric} %", True)]
     columns += [("paper %", True)] if has_paper else []
-    columns += [(facts["replicates"], True), (f"{facts['device']}-s", True), ("", False)]
+    columns += [(facts["replicates"], True), (f"{device_seconds(facts)[0]}-s", True), ("", False)]
     rows = []
     for point in points:
         done, trials, seconds = point["num_completed"], point["num_trials"], point["device_seconds"]

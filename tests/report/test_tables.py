@@ -29,7 +29,7 @@ def test_a_folder_that_is_not_there_is_named_as_it_was_given(sweep, tmp_path):
 def test_markdown(sweep):
     text = markdown_table(sweep)
     head, rule, *rows = cells(text)
-    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "CPU-s", ""]
+    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "core-s", ""]
     assert set(rule) <= {"---", "---:"}
     assert rows == [
         ["1/1", "2", "9,500", "10,000", "65.0 [1.5, 100.0]", "60.0 [0.0, 100.0]", "2", "4.0", "front, best"],
@@ -38,7 +38,7 @@ def test_markdown(sweep):
     ]
     assert "- failed: t2 (2/1, seed 0, fold 1): loss is not finite in epoch 4\n" in text
     assert "n_vs_p: data builtin; backbone tiny; method soft_moa;" in text
-    assert "trials: 2 running, 1 stopped, 2 completed, 1 failed" in text
+    assert "trials: 2 paused, 1 stopped, 2 completed, 1 failed" in text
     assert "1 unreadable clip left out" in text
 
 
