@@ -253,7 +253,7 @@ def problem(event: Any) -> str | None:
                 raise
             adapter.validate_python(_decoded(event))
     except ValidationError as error:
-        return _first(error)
+        return first_problem(error)
     return None
 
 
@@ -265,7 +265,7 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """Which field, and what is wrong with it."""
     told = error.errors(include_url=False, include_input=False, include_context=False)[0]
     names = [str(part) for part in told["loc"] if not _CHOICE.search(str(part))]
