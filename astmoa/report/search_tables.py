@@ -19,6 +19,8 @@ from astmoa.report.cells import (
     pipe_table,
     terminal_table,
 )
+from astmoa.report.words import markdown
+from astmoa.text import printable
 
 Facts = dict[str, Any]
 _MOST_NEAR = 12  # points near the front that a terminal shows
@@ -38,19 +40,20 @@ def rich_search(facts: Facts) -> RenderableType:
     failed = [f"failed: {line}" for line in failures(facts)]
     if len(failed) > _MOST_FAILURES:
         failed[_MOST_FAILURES:] = [f"failed: {len(failed) - _MOST_FAILURES} more, see table.md"]
-    return Group(table, *map(Text, more + _lines(facts)), *(Text(line, style="red") for line in failed))
+    told = [(line, "") for line in more + _lines(facts)] + [(line, "red") for line in failed]
+    return Group(table, *(Text(printable(line), style) for line, style in told))
 
 
 def markdown_search(facts: Facts) -> str:
     """Two tables: the front and what is near it (once confirmed: what was confirmed), then every other point."""
     first, others = _divided(facts)
-    lines = [*pipe_table(*_cells(facts, first)), "", caption(facts), ""]
-    lines += [f"- {line}" for line in _lines(facts)]
+    lines = [*pipe_table(*_cells(facts, first)), "", markdown(caption(facts)), ""]
+    lines += [f"- {markdown(line)}" for line in _lines(facts)]
     if others:
         title = "Never confirmed" if facts["search"]["confirmed"] else "Dominated, stopped or failed"
         lines += ["", f"{title}:", "", *pipe_table(*_cells(facts, others, final=False))]
     if facts["failures"]:
-        lines += ["", *(f"- failed: {line}" for line in failures(facts))]
+        lines += ["", *(f"- failed: {markdown(line)}" for line in failures(facts))]
     return "\n".join(lines) + "\n"
 
 

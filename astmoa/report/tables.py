@@ -29,6 +29,8 @@ from astmoa.report.cells import (
 )
 from astmoa.report.search_tables import markdown_search, rich_search
 from astmoa.report.summary import named_n_p, summary
+from astmoa.report.words import markdown
+from astmoa.text import printable
 
 MARKDOWN_NAME = "table.md"
 JSON_NAME = "table.json"
@@ -47,7 +49,7 @@ def rich_table(sweep: SweepRecord) -> RenderableType:
     below = caption(facts) + (" r: bottleneck; knee" if n_p else " Knee") + " and best lie on the front."
     bold = ["best" in point["marks"] for point in facts["points"]]
     table = terminal_table(facts["study"], columns, rows, bold, below)
-    return Group(table, *(Text(f"failed: {line}", style="red") for line in failures(facts)))
+    return Group(table, *(Text(printable(f"failed: {line}"), style="red") for line in failures(facts)))
 
 
 def markdown_table(sweep: SweepRecord) -> str:
@@ -62,9 +64,9 @@ def _markdown(facts: dict[str, Any]) -> str:
     lines = [
         *pipe_table(columns, rows),
         "",
-        caption(facts),
+        markdown(caption(facts)),
         *([""] if facts["failures"] else []),
-        *(f"- failed: {line}" for line in failures(facts)),
+        *(f"- failed: {markdown(line)}" for line in failures(facts)),
     ]
     return "\n".join(lines) + "\n"
 
