@@ -82,3 +82,13 @@ def test_importing_astmoa_and_its_trainer_brings_none_of_them():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_study_says_what_is_wrong_before_anything_heavy_is_imported():
+    """Help, a wrong option, a run folder that another process has: none of them waits for torch or Ray."""
+    code = (
+        "import sys; sys.path.append('sweeps'); import n_vs_p, frontier, methods, placement, random_search;"
+        "print([m for m in ('torch', 'transformers', 'ray', 'optuna', 'mlflow', 'scipy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert out.stdout.strip() == "[]"
