@@ -18,8 +18,10 @@ from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, com
 from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line
+from astmoa.files import check_place
 from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
+from astmoa.text import printable
 
 Positional = tyro.conf.Positional
 
@@ -111,21 +113,36 @@ class Frontier:
     json: bool = False
     """Print points (marked front, knee, best; in a search also near, 3-D) and hypervolume as one JSON object."""
     picture: Path | None = None
-    """Where to write the picture. Default: RUN_DIR/frontier.png"""
+    """Where to write the picture, a PNG file. Default: RUN_DIR/frontier.png"""
 
     def run(self) -> None:
         from astmoa.records import load_sweep
         from astmoa.report.pictures import frontier_picture
         from astmoa.report.tables import rich_table, summary, write_tables
 
+        if self.picture is not None:
+            _check_picture(self.picture)
         sweep = load_sweep(self.run_dir)
         write_tables(sweep, self.run_dir)
+        if not self.json:
+            Console().print(rich_table(sweep))
         picture = frontier_picture(sweep, self.picture or self.run_dir / "frontier.png")
         if self.json:
             print(json.dumps({**summary(sweep), "picture": str(picture)}))
         else:
-            Console().print(rich_table(sweep))
-            print(f"Picture: {picture}")
+            print(printable(f"Picture: {picture}"))
+
+
+def _check_picture(path: Path) -> None:
+    """Better before anything is written or shown than after. Raises ConfigError."""
+    if path.suffix.lower() not in (".png", ""):
+        raise ConfigError(f"--picture {path} is not possible: pictures are PNG files, so give a name that ends in .png")
+    try:
+        check_place(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--picture {path} is not possible ({error.strerror}): give a file in a folder that can be written"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,21 @@ def hold(run_dir: Path) -> Iterator[None]:
                 _let_go(run_dir, _held.pop(key))
 
 
+def is_held(run_dir: Path) -> bool:
+    """Has a process the folder now? On a file system without locks that is not known, and taken for granted."""
+    try:  # not to wait for whatever lies there under this name
+        file = os.open(Path(run_dir) / NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 def holding(call: Callable[Concatenate[Path, Given], Result]) -> Callable[Concatenate[Path, Given], Result]:
     """A function that holds the run folder, its first argument, from its beginning to its end."""
 

@@ -32,6 +32,7 @@ from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
 from astmoa.sweep.space import Space
+from astmoa.text import printable
 
 if TYPE_CHECKING:
     from astmoa.backbone import Backbone
@@ -229,10 +230,20 @@ def finish(out: Path) -> None:
     from astmoa.report.tables import write_tables
 
     sweep = load_sweep(out)
-    write_tables(sweep, out)
-    frontier_picture(sweep, out / "frontier.png")
+    _report(out, "table", lambda: write_tables(sweep, out))
+    _report(out, "picture", lambda: frontier_picture(sweep, out / "frontier.png"))
     if sweep.states["completed"]:
         export(out, "best", out / "best")
+
+
+def _report(out: Path, what: str, make: Callable[[], object]) -> None:
+    """Make a part of the report; where that fails, say so in one line."""
+    try:
+        make()
+    except Exception as error:  # drawing raises what it likes, and no report is worth the bundle that comes after it
+        again = shlex.join([program("astmoa"), "frontier", str(out)])
+        line = f"No {what} ({type(error).__name__}: {error}); make it again with: {again}"
+        print(printable(line), file=sys.stderr)
 
 
 def show(out: Path, uri: str, tracking_error: str | None) -> None:
@@ -243,12 +254,13 @@ def show(out: Path, uri: str, tracking_error: str | None) -> None:
 
     console = Console()
     sweep = load_sweep(out)
-    console.print(rich_table(sweep))
+    _report(out, "table", lambda: console.print(rich_table(sweep)))
     lines = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
     if sweep.states["completed"]:
         lines["Best configuration"] = f"{out / 'best'}   ({program('astmoa')} predict {out / 'best'} clip.wav)"
     lines["MLflow UI"] = ui_command(uri)
     for name, value in lines.items():
-        console.print(f"{name + ':':<20} {value}", highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(f"{name + ':':<20} {value}"), highlight=False, soft_wrap=True, markup=False)
     if tracking_error:
-        console.print(f"Tracking is behind: {tracking_error}", highlight=False, soft_wrap=True, markup=False)
+        text = printable(f"Tracking is behind: {tracking_error}")
+        console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -43,6 +43,44 @@ def test_frontier_prints_table_and_json(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["points"]
 
 
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        ("", ["Is a directory", "give a file"]),
+        (".", ["Is a directory"]),
+        ("no/such/folder/f.png", ["No such file or directory"]),
+        ("table.json/f.png", ["Not a directory"]),
+        ("x" * 300 + ".png", ["File name too long"]),
+        ("f.jpg", ["ends in .png"]),
+        ("f.xyz", ["ends in .png"]),
+    ],
+)
+def test_a_place_for_the_picture_is_looked_at_before_anything(tmp_path, monkeypatch, capsys, picture, words):
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events(journals.every_state()))
+    monkeypatch.chdir(tmp_path)
+    Path("table.json").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(["frontier", str(run_dir), "--picture", picture])
+    printed = capsys.readouterr()
+    _assert_one_line(caught.value.code, printed.err.strip(), ["--picture", *words])
+    assert printed.out == ""
+    assert [path.name for path in run_dir.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_no_table_back(tmp_path, monkeypatch, capsys):
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events(journals.every_state()))
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda *_, **__: 1 / 0)
+    with pytest.raises(SystemExit) as caught:
+        main(["frontier", str(run_dir)])
+    printed = capsys.readouterr()
+    _assert_one_line(caught.value.code, printed.err.strip(), ["frontier.png", "ZeroDivisionError", "tables"])
+    assert "65.0 [1,100]" in printed.out
+    monkeypatch.undo()
+    main(["frontier", str(run_dir), "--picture", str(tmp_path / "a.PNG")])
+    assert sorted(path.name for path in run_dir.iterdir()) == ["journal.jsonl", "table.json", "table.md"]
+    assert (tmp_path / "a.PNG").stat().st_size > 1000
+
+
 def test_export_prints_the_folders(tmp_path, capsys):
     run_dir = write_sweep(tmp_path / "run", trials_of({"1/2": (1_000, (0.5,)), "2/1": (2_000, (0.6,))}))
     main(["export", str(run_dir), "--pick", "budget=1000", "--out", str(tmp_path / "one")])

@@ -13,10 +13,12 @@ import pytest
 
 from astmoa.cli import main
 from astmoa.journal import read_journal
+from astmoa.provenance import program
 from astmoa.records import load_sweep
+from astmoa.study import finish, show
 from astmoa.tracking import default_uri
 from tests.sweep.machines import until
-from tests.test_export import write_tones
+from tests.test_export import trials_of, write_sweep, write_tones
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -281,3 +283,31 @@ def test_a_sweep_whose_trials_all_fail_says_why(sounds, tiny_folder, tmp_path):
     assert "error: no trial completed; the first failed with:" in result.stderr.splitlines()[-1]
     assert "lower optim.lr" in result.stderr.splitlines()[-1]
     assert load_sweep(tmp_path / "run").states["failed"] == 2
+
+
+@pytest.mark.parametrize("broken", ["astmoa.report.pictures.frontier_picture", "astmoa.report.tables.write_tables"])
+def test_nothing_in_a_report_holds_back_the_bundle(tmp_path, monkeypatch, capsys, broken):
+    def fail(*_):
+        raise ZeroDivisionError("deep inside\nof a \x1bfont")
+
+    out = write_sweep(tmp_path / "run", trials_of({"a": (1_000, (0.5,)), "b": (2_000, (0.6,))}))
+    monkeypatch.setattr(broken, fail)
+    finish(out)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: deep inside\\nof a \\x1bfont" in line
+    assert line.endswith(f"make it again with: {program('astmoa')} frontier {out}")
+    left = {"frontier.png"} if "picture" in broken else {"table.md", "table.json"}
+    written = {"journal.jsonl", "trials", "best", "frontier.png", "table.md", "table.json"}
+    assert {path.name for path in out.iterdir()} == written - left
+    monkeypatch.undo()
+    main(["frontier", str(out)])
+    assert {path.name for path in out.iterdir()} == written
+
+
+def test_a_table_that_cannot_be_shown_holds_back_no_place(tmp_path, monkeypatch, capsys):
+    out = write_sweep(tmp_path / "run", trials_of({"a": (1_000, (0.5,))}))
+    monkeypatch.setattr("astmoa.report.tables.summary", lambda *_: 1 / 0)
+    show(out, default_uri(out), None)
+    printed = capsys.readouterr()
+    assert "No table (ZeroDivisionError" in printed.err
+    assert str(out / "frontier.png") in printed.out

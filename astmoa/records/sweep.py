@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astmoa.records.progress import TraceRow, device_seconds, hypervolume_trace
-from astmoa.records.trials import STATES, Event, PointRecord, State, TrialRecord
+from astmoa.records.trials import OPEN, STATES, Event, PointRecord, State, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def outdates(event: Event, trial: TrialRecord) -> bool:
 def is_confirmed(trials: Iterable[TrialRecord], chosen: Iterable[str]) -> bool:
     """Has every chosen point (see `SweepRecord.chosen`) a fresh replicate? Before that the front is the search's: made
     of the few that have one it would be a front of those few."""
-    ended = [(trial.point, trial.state) for trial in trials if trial.phase == "confirm" and trial.state != "running"]
+    ended = [(trial.point, trial.state) for trial in trials if trial.phase == "confirm" and trial.state not in OPEN]
     return any(state == "completed" for _, state in ended) and {point for point, _ in ended}.issuperset(chosen)
 
 
