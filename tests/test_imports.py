@@ -12,6 +12,7 @@ FLOORS = [
     ["errors"],
     ["events"],
     ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],
+    ["own_runs"],
     ["audio", "petl", "backbone", "records", "storage"],
     ["training", "report", "tracking"],
     ["sweep", "bundle", "export", "study_options"],

@@ -154,6 +154,8 @@ def check_run_dir(
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
+    if events and not {"sweep_id", "study"} <= events[0].keys():
+        raise RunError(f"{run_dir}: its journal begins with no sweep; choose another --out")
     for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:
