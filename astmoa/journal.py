@@ -17,6 +17,7 @@ Line types, each with `type` and `time` (seconds since 1970):
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
                device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or
                stopped trial has no accuracies (null).
+    restart    error, traceback: Ray Tune ended with an error of its own; another one goes on with the open trials
     sweep_end  reason, seconds
     resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
 """
