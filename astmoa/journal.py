@@ -9,7 +9,8 @@ Line types, each with `type` and `time` (seconds since 1970):
                and fold), label, params {adapter, router, norm, head, num_trainable_params}; in a search also phase
                (search, confirm) and ask (number, candidate, passed_over: what the sampler needs to go on)
     start      trial_id, device (cpu, cuda)
-    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds
+    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds;
+               note: its trial's checkpoint was damaged and it began anew, so that its epochs come again, and hold
     confirm    points (hashes of what a search's replicates are to confirm), num_trials
     decision   trial_id, epoch, action ("stop"), milestone
     retry      trial_id, epoch, error, strikes, losses, alone: its worker or machine is gone, or its device's memory was

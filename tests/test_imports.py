@@ -8,14 +8,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
-    ["text", "files"],
+    ["text", "files", "typed"],
     ["errors"],
     ["events"],
     ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],
     ["own_runs"],
-    ["audio", "petl", "backbone", "records", "storage"],
+    ["audio", "petl", "backbone", "backbone_folder", "records", "storage"],
     ["training", "report", "tracking"],
-    ["sweep", "bundle", "export", "study_options"],
+    ["sweep", "bundle", "bundle_facts", "export", "study_options"],
     ["resume", "search_options"],
     ["study", "train_one", "reproduce", "data_cli", "doctor_cli", "bundle_cli", "replay_cli", "contributions"],
     ["cli"],
