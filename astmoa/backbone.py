@@ -9,6 +9,7 @@ freeze, graft after.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from torch import nn
 from transformers import ASTConfig, ASTModel
 from transformers import logging as transformers_logging
 
 from astmoa.audio.fbank import NUM_MEL_BINS
+from astmoa.backbone_folder import CONFIG, WEIGHTS, read_folder, shards
 from astmoa.errors import BackboneError
+from astmoa.petl.tensors import not_finite
 from astmoa.shape import BackboneShape
+from astmoa.typed import first_line
 
 
 class Backbone:
@@ -117,56 +122,110 @@ def resize_positions(table: torch.Tensor, freq: int, old_time: int, new_time: in
 def load_backbone(name: str) -> Backbone:
     """Load and freeze `builtin`, a Hugging Face id, or a folder written by `save_pretrained`.
 
-    Raises BackboneError when there are no weights, when it is no Audio Spectrogram Transformer, or when tensors are
-    missing.
+    Raises BackboneError when there are no weights, when it is no Audio Spectrogram Transformer, when its files are
+    damaged, and when tensors are missing or not finite.
     """
+    config, state = read_folder(_find(name), name)
+    if config.num_mel_bins != NUM_MEL_BINS:
+        raise BackboneError(f"backbone {name!r} reads {config.num_mel_bins} mel bands; astmoa makes {NUM_MEL_BINS}")
+    _check_amount(name, config, state)
+    model, info = _build(name, config, state)
+    _check_fit(name, info)
+    wrong = not_finite(model.state_dict())
+    if wrong:
+        raise BackboneError(f"backbone {name!r}: {wrong}; save the model again")
+    return Backbone(model, name)
+
+
+def _find(name: str) -> Path:
+    """The folder that a name stands for; what is at Hugging Face is downloaded, where it is not yet here."""
     source = str(Path(__file__).parent / "assets" / "builtin_ast") if name == "builtin" else name
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        _check_source(name, source)
-        model, info = ASTModel.from_pretrained(
-            source, output_loading_info=True, attn_implementation="sdpa", dtype=torch.float32
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        if Path(source).is_dir():
+            return Path(source)
+    except OSError:  # a name that no file can have
+        pass
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:  # no hub id looks like this
+        raise BackboneError(f"backbone folder {name!r} does not exist")
+    # Without a network, or with one that does not do as it should, the libraries below raise errors of their own, most
+    # of which are of no common type: here only the hub is asked.
+    try:
+        return _download(source)
+    except Exception as error:
+        unknown = isinstance(error, RepositoryNotFoundError)  # whose first line is a number
+        reason = "Hugging Face has no such model that you may read" if unknown else first_line(error)[:200]
         raise BackboneError(
             f"backbone {name!r} cannot be loaded ({reason}); give builtin, a Hugging Face id such as "
             "MIT/ast-finetuned-audioset-10-10-0.4593, or a folder written by save_pretrained"
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    if model.config.num_mel_bins != NUM_MEL_BINS:
+
+
+def _download(repository: str) -> Path:
+    config, missing = Path(hf_hub_download(repository, CONFIG)), None
+    for weights in WEIGHTS:
+        try:
+            for shard in shards(Path(hf_hub_download(repository, weights))):
+                hf_hub_download(repository, shard.name)
+            return config.parent
+        except EntryNotFoundError as error:
+            missing = error
+    raise missing
+
+
+def _check_amount(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> None:
+    """A config.json alone can ask for more than any memory holds."""
+    freq, time = _grid(config, config.max_length)
+    sizes = config.hidden_size, config.num_hidden_layers, config.intermediate_size, config.patch_size
+    asked = BackboneShape(*sizes, 2 + freq * time, bool(config.qkv_bias)).num_params
+    held = sum(tensor.numel() for tensor in state.values())
+    if asked > 2 * held:  # with fewer missing, it is said which
         raise BackboneError(
-            f"backbone {name!r} reads {model.config.num_mel_bins} mel bands; astmoa makes {NUM_MEL_BINS}"
+            f"backbone {name!r}: its {CONFIG} asks for {asked:,} parameters, its weights are {held:,}: it is not a "
+            "whole AST checkpoint"
         )
-    missing = sorted(info["missing_keys"]) + sorted(map(str, info.get("mismatched_keys", ())))
+
+
+def _check_fit(name: str, info: dict[str, Any]) -> None:
+    """Every tensor that config.json asks for is there in its shape, and no layer is left over; heads may be."""
+    for key, found, wanted in sorted(info["mismatched_keys"]):
+        raise BackboneError(
+            f"backbone {name!r}: {key} has the shape {list(found)}, by its {CONFIG} it is {list(wanted)}; "
+            "save the model again"
+        )
+    missing = sorted(info["missing_keys"])
     if missing:
         raise BackboneError(
             f"backbone {name!r} lacks {len(missing)} tensors, first {missing[0]}; it is not a whole AST checkpoint"
         )
-    return Backbone(model, name)
+    more = sorted(key for key in info["unexpected_keys"] if re.match(r"(\w+\.)?layers\.\d+\.", key))
+    if more:
+        raise BackboneError(
+            f"backbone {name!r} has {more[0]}, of which its {CONFIG} does not know; save the model again"
+        )
 
 
-def _check_source(name: str, source: str) -> None:
-    folder = Path(source)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise BackboneError(
-                f"backbone folder {name!r} has no config.json; give a folder written by save_pretrained"
-            )
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-            raise BackboneError(
-                f"backbone folder {name!r} has no weights (model.safetensors); save the model there again"
-            )
-        kind = ASTConfig.get_config_dict(source)[0].get("model_type")
-        if kind != ASTConfig.model_type:
-            raise BackboneError(
-                f"backbone folder {name!r} holds a {kind!r} model; an {ASTConfig.model_type!r} is needed"
-            )
-    elif source.startswith((".", "/", "~")) or source.count("/") > 1:  # no hub id looks like this
-        raise BackboneError(f"backbone folder {name!r} does not exist")
+def _build(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> tuple[ASTModel, dict[str, Any]]:
+    """The model, and what was missing or of another shape; names of older versions of transformers are translated."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # transformers raises whatever PyTorch does with sizes and values that it did not expect: here only it is called.
+    try:
+        return ASTModel.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+        )
+    except Exception as error:
+        raise BackboneError(
+            f"backbone {name!r} cannot be loaded ({first_line(error)[:200]}); save the model again"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _grid(config: ASTConfig, num_frames: int) -> tuple[int, int]:

@@ -5,47 +5,126 @@ adapter.safetensors    every trained tensor of the best epoch, by the names of A
 labels.json            class names in the order of the logits
 bundle.json            what it was trained on and with, and what it reached
 README.md              the commands
+
+A folder may be anybody's: what is in it is read as data, with bounds, and whatever is wrong with it is one line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from astmoa.backbone import Backbone
-from astmoa.config import TrialConfig
-from astmoa.errors import BackboneError, RunError
+from astmoa.bundle_facts import Facts, check_facts, check_labels
+from astmoa.config import TrialConfig, load_config
+from astmoa.errors import BackboneError, ConfigError, RunError
+from astmoa.petl.tensors import not_finite
+from astmoa.text import printable
+from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
+from astmoa.typed import read_json
 
 ADAPTER = "adapter.safetensors"
+_MOST_BYTES = 4 << 20
+_STALE_SECONDS = 3600  # no bundle takes as long to write
 
 
 def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str], facts: dict[str, Any]) -> Path:
-    """Write the folder whole or not at all; an older bundle at the same place is replaced, anything else refused."""
+    """Write the folder whole or not at all; an older bundle at the same place is replaced, anything else refused.
+
+    Raises RunError with the folder's name where it cannot be written (the disk is full, say).
+    """
     out = Path(out)
-    if out.exists() and not (out / "bundle.json").is_file():
-        raise RunError(f"{out} exists and is no exported bundle; choose another --out")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    check_replaceable(out)
     try:
-        shutil.copyfile(adapter, temporary / ADAPTER)
-        (temporary / "config.yaml").write_text(yaml.safe_dump(_anywhere(config).to_dict(), sort_keys=False))
-        (temporary / "labels.json").write_text(json.dumps(list(labels), indent=1) + "\n")
-        (temporary / "bundle.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (temporary / "README.md").write_text(_readme(config, facts))
-        old = out.with_name(f".{out.name}.{os.getpid()}.old")
-        if out.exists():
-            out.rename(old)
-        temporary.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        check_labels(labels)
+    except ValueError as error:
+        raise RunError(f"{out}: these labels cannot be exported ({error})") from None
+    files = {
+        "config.yaml": yaml.safe_dump(_anywhere(config).to_dict(), sort_keys=False),
+        "labels.json": json.dumps(list(labels), indent=1) + "\n",
+        "bundle.json": json.dumps(facts, indent=1) + "\n",
+        "README.md": _readme(config, facts),
+    }
+    place = out.resolve()  # a link stays one
+    temporary = _beside(place, "tmp")
+    try:
+        temporary.mkdir(parents=True)
+        with open(adapter, "rb") as source, open(temporary / ADAPTER, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        _swap(temporary, place)
+        _remove_stale(place)
+    except OSError as error:
+        raise RunError(
+            f"{out} cannot be written ({error.strerror or error}): make room or mend the path, then export again"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises RunError where something else than a bundle stands in `out`'s place."""
+    if Path(out).exists() and not (Path(out) / "bundle.json").is_file():
+        raise RunError(f"{out} exists and is no exported bundle; choose another --out")
+
+
+def _swap(temporary: Path, out: Path) -> None:
+    """Put the new folder in the place of the old one. A kill in between leaves the old one to `_restore`."""
+    moved = []
+    for last in (False, False, True):
+        _restore(out)
+        check_replaceable(out)
+        if out.exists():
+            moved.append(_beside(out, "old"))
+            out.rename(moved[-1])
+        try:
+            temporary.rename(out)
+            break
+        except OSError:  # somebody else put one there meanwhile, or a reader the old one back
+            _restore(out)
+            if last:
+                raise
+    for old in moved:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(out: Path, kind: str) -> Path:
+    # Not the process id: in a container it is always the same, and what a killed process left would be in the way.
+    return out.with_name(f".{out.name}.{secrets.token_hex(8)}.{kind}")
+
+
+def _left(out: Path, kind: str) -> list[Path]:
+    """What killed writers of `out` left behind, oldest first."""
+    left = out.parent.glob(f".{glob.escape(out.name)}.*.{kind}")
+    return sorted(left, key=lambda path: path.stat().st_mtime)
+
+
+def _restore(out: Path) -> None:
+    """Give a bundle its name back that a writer, killed before its new one came to that name, had moved away."""
+    with contextlib.suppress(OSError):  # of two that do so, one is faster
+        old = [] if out.exists() else _left(out, "old")
+        if old:
+            old[-1].rename(out)
+
+
+def _remove_stale(out: Path) -> None:
+    with contextlib.suppress(OSError):  # another process removed it first, say: the bundle itself is written
+        now = (out / "README.md").stat().st_mtime  # by the clock of whoever keeps the folder
+        for path in _left(out, "tmp") + _left(out, "old"):
+            if now - path.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _anywhere(config: TrialConfig) -> TrialConfig:
@@ -58,24 +137,51 @@ def _anywhere(config: TrialConfig) -> TrialConfig:
     return dataclasses.replace(config, data=data, backbone=backbone)
 
 
-def read_bundle(bundle: Path) -> tuple[TrialConfig, list[str], dict[str, Any]]:
+def read_bundle(bundle: Path) -> tuple[TrialConfig, list[str], Facts]:
     """The trial, its labels, and the facts of bundle.json. Raises RunError if a file is missing or damaged."""
     bundle = Path(bundle)
+    _restore(bundle.resolve())
+    for name in ("config.yaml", "labels.json", "bundle.json", ADAPTER):
+        if not os.path.exists(bundle / name):
+            raise RunError(f"{bundle / name} is missing: give a folder that `astmoa export` wrote")
+    path = bundle / "config.yaml"
     try:
-        config = TrialConfig.from_dict(yaml.safe_load((bundle / "config.yaml").read_text()))
-        labels: list[str] = json.loads((bundle / "labels.json").read_text())
-        facts: dict[str, Any] = json.loads((bundle / "bundle.json").read_text())
-        for part, key in (("backbone", "fingerprint"), ("data", "fingerprint"), ("data", "seconds")):
-            if key not in facts[part]:
-                raise ValueError(f"bundle.json does not say {part}.{key}")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RunError(f"{error.filename} is missing: give a folder that `astmoa export` wrote") from None
-    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise RunError(f"{bundle} is damaged ({str(error).splitlines()[0]}): export it again") from None
+        config = load_config(path)
+        path = bundle / "labels.json"
+        labels = check_labels(read_json(path, _MOST_BYTES))
+        path = bundle / "bundle.json"
+        facts = check_facts(read_json(path, _MOST_BYTES))
+        if config.data.seconds not in (None, facts["data"]["seconds"]):
+            raise ValueError(f"data.seconds is {facts['data']['seconds']:g}, in config.yaml {config.data.seconds:g}")
+    except (ValueError, OSError, ConfigError) as error:
+        raise RunError(f"{path} is damaged ({error}): export it again") from None
     return config, labels, facts
 
 
-def check_backbone(backbone: Backbone, facts: dict[str, Any], bundle: Path) -> None:
+def open_adapter(path: Path, mend: str) -> Saved:
+    """The trained tensors in a file, of which only names and shapes are read. Raises RunError, which ends in `mend`."""
+    try:
+        saved = open_tensors(path)
+    except DamagedError as error:
+        raise RunError(f"{error}: {mend}") from None
+    if not isinstance(saved.metadata, dict) or type(saved.metadata.get("bf16", False)) is not bool:
+        raise RunError(f"{path} is damaged (it does not say how it was trained): {mend}")
+    return saved
+
+
+def read_adapter(saved: Saved, mend: str) -> dict[str, torch.Tensor]:
+    """Their values, as they were written. Raises RunError where they are not, or not finite; it ends in `mend`."""
+    try:
+        saved.verify()
+    except DamagedError as error:
+        raise RunError(f"{error}: {mend}") from None
+    wrong = not_finite(saved.tensors)
+    if wrong:
+        raise RunError(f"{saved.path} is damaged ({wrong}): {mend}")
+    return saved.tensors
+
+
+def check_backbone(backbone: Backbone, facts: Facts, bundle: Path) -> None:
     """Raises BackboneError if it is not the one that the bundle was trained on."""
     wanted = facts["backbone"]["fingerprint"]
     if backbone.fingerprint != wanted:
@@ -99,12 +205,19 @@ def _readme(config: TrialConfig, facts: dict[str, Any]) -> str:
         if point["front_probability"] is not None:
             several += f", on the front with probability {point['front_probability']:.2f}"
         several += ".\n"
-    return f"""# {facts["label"]} ({config.method.name}), {facts["pick"]} of {facts["study"]}
+    return f"""# {_words(facts["label"])} ({config.method.name}), {_words(facts["pick"])} of {_words(facts["study"])}
 
 {scores} (seed {config.seed}, fold {config.data.fold});
-{facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {config.backbone.name}.
+{facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {_words(config.backbone.name)}.
 {several}
     astmoa predict . clip.wav           # labels with probabilities
     astmoa train --config config.yaml   # train it again
     astmoa reproduce .                  # train it again and compare
 """
+
+
+def _words(text: str) -> str:
+    """Somebody's words, that are to be no markdown and no HTML."""
+    for character, shown in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
+        text = text.replace(character, shown)
+    return printable(text)

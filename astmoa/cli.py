@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-import yaml
 from rich.console import Console
 
 from astmoa.bundle_cli import Export, Reproduce
-from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete
+from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete, read_config
 from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line
@@ -158,19 +157,22 @@ class Predict:
     """Print one JSON object per clip."""
 
     def run(self) -> None:
-        from astmoa.export import Predictor
+        from astmoa.export import Predictor, check_top
 
         if not self.clips:
             raise ConfigError("no clip given: name at least one audio file")
+        check_top(self.top)
+        for folder in filter(Path.is_dir, self.clips):
+            raise ConfigError(f"{folder} is a folder: name the sounds in it, such as {folder / '*.wav'}")
         predictor = Predictor(self.bundle)
         for clip in self.clips:
             predictions = predictor.predict(clip, self.top)
             if self.json:
                 print(json.dumps({"clip": str(clip), "predictions": [dataclasses.asdict(p) for p in predictions]}))
             else:
-                print(clip)
+                print(printable(clip))
                 for prediction in predictions:
-                    print(f"  {100 * prediction.probability:6.2f} %  {prediction.label}")
+                    print(f"  {100 * prediction.probability:6.2f} %  {printable(prediction.label)}")
 
 
 @dataclass(frozen=True)
@@ -234,12 +236,7 @@ def _config_file(args: list[str]) -> TrialConfig:
     path = names[-1][1] if names else args[args.index("--config") + 1] if "--config" in args[:-1] else None
     if path is None:
         return TrialConfig()
-    try:
-        return TrialConfig.from_dict(yaml.safe_load(Path(path).read_text()))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist: give a config.yaml, as in an exported bundle") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML file ({str(error).splitlines()[0]}): give a config.yaml") from None
+    return read_config(Path(path))
 
 
 if __name__ == "__main__":

@@ -10,32 +10,37 @@ from typing import Any
 
 import torch
 
-from astmoa import frontier
+from astmoa import frontier, own_runs
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
-from astmoa.backbone import load_backbone
-from astmoa.bundle import ADAPTER, check_backbone, read_bundle, write_bundle
+from astmoa.backbone import Backbone, load_backbone
+from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
+from astmoa.petl.params import check_size
+from astmoa.petl.tensors import difference
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
 from astmoa.storage import fetch
-from astmoa.training.checkpoint import load_tensors
+from astmoa.training.checkpoint import Saved
 
+_ANOTHER, _AGAIN = "pick another point, or run the sweep anew into another --out", "export it again"
 PICKS = "best, knee, smallest, budget=N (such as budget=300000) or all"
 
 
-def export(run_dir: Path, pick: str, out: Path) -> Path:
+def export(run_dir: Path, pick: str, out: Path, storage: str | None = None) -> Path:
     """Write the picked point of a sweep's frontier to `out` and return it; `pick` as in `pick_point`.
 
     Of the point's replicates the one with the highest validation accuracy is taken. Test accuracy plays no part.
-    Raises ConfigError for another pick, RunError when no trial has completed or its weights are gone.
+    storage: the address where the run is kept, for weights that are not in `run_dir`. Default: the one that this user
+    gave when he started the run on this machine; one that the journal alone names is not followed. Raises ConfigError
+    for another pick, RunError when no trial has completed or its weights are gone.
     """
     sweep = load_sweep(run_dir)
-    return _export([(pick_point(sweep, pick), Path(out))], sweep, run_dir, pick)[0]
+    return _export([(pick_point(sweep, pick), Path(out))], sweep, run_dir, pick, storage)[0]
 
 
-def export_all(run_dir: Path, out: Path) -> list[Path]:
+def export_all(run_dir: Path, out: Path, storage: str | None = None) -> list[Path]:
     """Write every point of the front to a folder of its own in `out`, named by its label; smallest first.
 
     Raises RunError as `export`, before anything is written.
@@ -44,12 +49,11 @@ def export_all(run_dir: Path, out: Path) -> list[Path]:
     names: list[str] = []
     points = _front(sweep)
     for point in points:
-        slug = re.sub(r"[^a-z0-9._]+", "-", point.label.lower()).strip("-.") or "point"
+        slug = re.sub(r"[^a-z0-9._]+", "-", point.label.lower())[:100].strip("-.") or "point"
         tries = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(points) + 1))
         names.append(next(name for name in tries if name not in names))
-    return _export(
-        [(point, Path(out) / name) for point, name in zip(points, names, strict=True)], sweep, run_dir, "all"
-    )
+    named = [(point, Path(out) / name) for point, name in zip(points, names, strict=True)]
+    return _export(named, sweep, run_dir, "all", storage)
 
 
 def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:
@@ -91,19 +95,26 @@ def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointReco
     return max(fitting, key=lambda point: point.val_accuracy.mean)
 
 
-def _export(points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str) -> list[Path]:
-    trials = [best_replicate(point) for point, _ in points]
-    kept = sweep.header.get("storage")
-    adapters = [fetch(Path(run_dir), f"trials/{trial.trial_id}/{ADAPTER}", kept) for trial in trials]
+def _export(
+    points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str, storage: str | None
+) -> list[Path]:
+    trials, labels, named = [best_replicate(point) for point, _ in points], sweep.labels, sweep.header.get("storage")
+    if storage is None and own_runs.follows(sweep.header, "storage", named):
+        storage = named
+    adapters = [fetch(Path(run_dir), f"trials/{trial.trial_id}/{ADAPTER}", storage) for trial in trials]
     for adapter in adapters:
         if not adapter.is_file():
-            raise RunError(f"{adapter} is gone: pick another point, or run the sweep anew into another --out")
+            there = f"; its journal says that it was kept at {named}: add --storage {named} if you trust that address"
+            raise RunError(f"{adapter} is gone{there if named and not storage else f': {_ANOTHER}'}")
+        head = read_adapter(open_adapter(adapter, _ANOTHER), _ANOTHER).get("head.bias")
+        if head is None or list(head.shape) != [len(labels)]:
+            raise RunError(f"{adapter} has not one output for each of {len(labels)} classes: {_ANOTHER}")
     probabilities = front_probabilities(sweep)
     bundles = []
     for (point, out), trial, adapter in zip(points, trials, adapters, strict=True):
         facts = {"pick": pick, **_facts(sweep, point, trial, probabilities.get(point.point))}
         config = TrialConfig.from_dict(trial.config)
-        bundles.append(write_bundle(out, config, adapter, sweep.header["data"]["labels"], facts))
+        bundles.append(write_bundle(out, config, adapter, labels, facts))
     return bundles
 
 
@@ -143,6 +154,12 @@ def best_replicate(point: PointRecord) -> TrialRecord:
     return max(point.completed, key=lambda trial: trial.val_accuracy)
 
 
+def check_top(top: int) -> None:
+    """Raises ConfigError for fewer than one label per clip."""
+    if top < 1:
+        raise ConfigError(f"--top {top} is not possible: give a whole number of at least 1")
+
+
 @dataclass(frozen=True)
 class Prediction:
     label: str
@@ -154,13 +171,14 @@ class Predictor:
     one."""
 
     def __init__(self, bundle: Path, device: torch.device | str = "cpu"):
-        bundle = Path(bundle)
+        self.bundle = bundle = Path(bundle)
         self.config, self.labels, self.facts = read_bundle(bundle)
         self.seconds, self.metric = self.facts["data"]["seconds"], self.facts["data"].get("metric", "accuracy")
-        tensors, metadata = load_tensors(bundle / ADAPTER)
-        self.bf16 = bool(metadata.get("bf16"))
+        adapter = open_adapter(bundle / ADAPTER, _AGAIN)
+        self.bf16 = bool(adapter.metadata.get("bf16"))
         backbone = load_backbone(self.config.backbone.name)
         check_backbone(backbone, self.facts, bundle)
+        self._check_amount(adapter, backbone)
         backbone.model.to(device)
         self.device = torch.device(device)
         self.num_frames = num_frames(num_samples(self.seconds))
@@ -168,9 +186,20 @@ class Predictor:
         self.classifier = AdaptedClassifier(
             backbone.model, self.config.method, len(self.labels), seed=0, faithful=self.config.faithful
         )
-        if tensors.keys() != self.classifier.tensors().keys():
-            raise RunError(f"{bundle / ADAPTER} holds other tensors than this version trains: train it again")
-        self.classifier.load(tensors)
+        wrong = difference(adapter.tensors, self.classifier.tensors())
+        if wrong:
+            raise RunError(f"{bundle / ADAPTER} holds other tensors than this version trains ({wrong}): train it again")
+        self.classifier.load(read_adapter(adapter, _AGAIN))
+
+    def _check_amount(self, adapter: Saved, backbone: Backbone) -> None:
+        """config.yaml alone can ask for more than any memory holds."""
+        asked = check_size(self.config.method, backbone.shape, len(self.labels)).num_trainable_params
+        held = sum(tensor.numel() for tensor in adapter.tensors.values())
+        if asked > held:
+            raise RunError(
+                f"{adapter.path} holds other tensors than this version trains ({held:,} parameters, not {asked:,}): "
+                "train it again"
+            )
 
     def features(self, clip: Path | str) -> torch.Tensor:
         """[1, frames, 128], rounded to half precision as the feature store's, so that logits are those of training."""
@@ -188,8 +217,14 @@ class Predictor:
 
     def predict(self, clip: Path | str, top: int = 5) -> list[Prediction]:
         """The `top` labels with their probabilities, most probable first; in multi-label data each has its own."""
+        check_top(top)
         logits = self.logits(clip)
+        if not logits.isfinite().all():
+            raise RunError(
+                f"{self.bundle} makes no finite numbers of {clip}: its weights are of no use; export it again"
+            )
         several = self.metric == "mAP"
         probabilities, indices = (logits.sigmoid() if several else logits.softmax(0)).sort(descending=True)
+        top = min(top, len(self.labels))
         pairs = zip(indices[:top].tolist(), probabilities[:top].tolist(), strict=True)
         return [Prediction(self.labels[index], probability) for index, probability in pairs]

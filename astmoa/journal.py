@@ -9,7 +9,8 @@ Line types, each with `type` and `time` (seconds since 1970):
                and fold), label, params {adapter, router, norm, head, num_trainable_params}; in a search also phase
                (search, confirm) and ask (number, candidate, passed_over: what the sampler needs to go on)
     start      trial_id, device (cpu, cuda)
-    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds
+    epoch      trial_id, epoch (from 1), train_loss, val_loss, val_accuracy, lr, seconds, val_seconds, step_seconds;
+               note: its trial's checkpoint was damaged and it began anew, so that its epochs come again, and hold
     confirm    points (hashes of what a search's replicates are to confirm), num_trials
     decision   trial_id, epoch, action ("stop"), milestone
     retry      trial_id, epoch, error, strikes, losses, alone: its worker or machine is gone, or its device's memory was
@@ -17,6 +18,7 @@ Line types, each with `type` and `time` (seconds since 1970):
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
                device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or
                stopped trial has no accuracies (null).
+    restart    error, traceback: Ray Tune ended with an error of its own; another one goes on with the open trials
     sweep_end  reason, seconds
     resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
 """

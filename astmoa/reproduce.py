@@ -17,12 +17,14 @@ from scipy import stats
 
 from astmoa.audio.datasets import open_data
 from astmoa.backbone import load_backbone
-from astmoa.bundle import ADAPTER, check_backbone, read_bundle
+from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle
+from astmoa.bundle_facts import MOST_THREADS, Facts
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, DataError
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records import Interval, clip_interval
-from astmoa.train_one import train_one
+from astmoa.text import printable
+from astmoa.train_one import check_out, train_one
 from astmoa.training.checkpoint import load_tensors
 from astmoa.training.inputs import open_inputs
 
@@ -47,14 +49,17 @@ def reproduce(
     """
     if num_seeds < 0:
         raise ConfigError(f"--seeds {num_seeds} is not possible: give a whole number of at least 0")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads {threads} is not possible: give a whole number of at least 1")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ConfigError(f"--threads {threads} is not possible: give a whole number from 1 to {MOST_THREADS}")
     config, _, facts = read_bundle(bundle)
     if data_root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=data_root))
     if backbone is not None:
         config = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, name=backbone))
-    recorded, recorded_facts = load_tensors(Path(bundle) / ADAPTER)
+    adapter = open_adapter(Path(bundle) / ADAPTER, "export it again")
+    recorded = read_adapter(adapter, "export it again")
+    if out is not None:
+        check_out(out)
     _check_inputs(config, facts, bundle)
     torch.set_num_threads(threads or facts.get("cpu_threads") or torch.get_num_threads())
     with tempfile.TemporaryDirectory(prefix="astmoa-reproduce-") as scratch:
@@ -77,18 +82,19 @@ def reproduce(
             **_verdict(values[:1], facts, ends[0]["num_val_clips"]),
         },
         "others": {"seeds": seeds[1:], "val_accuracies": values[1:]},
-        "differs": _differences(facts, recorded_facts, again_facts),
+        "differs": _differences(facts, adapter.metadata, again_facts),
     }
     # The exported replicate is its point's best one and may itself lie outside: to be met again is enough.
     result["again"]["inside"] |= result["again"]["same_value"]
     if num_seeds:
         result["others"] |= _verdict(values[1:], facts, ends[0]["num_val_clips"])
     result["inside"] = result["again"]["inside"] and result["others"].get("inside", True)
-    print(json.dumps(result) if as_json else "\n".join(_lines(result, facts)))
+    lines = [json.dumps(result)] if as_json else [printable(line) for line in _lines(result, facts)]
+    print("\n".join(lines))
     return result
 
 
-def expected_interval(facts: dict[str, Any], num_runs: int, num_val_clips: int) -> tuple[Interval | None, str]:
+def expected_interval(facts: Facts, num_runs: int, num_val_clips: int) -> tuple[Interval | None, str]:
     """Where the mean validation accuracy of `num_runs` further runs falls in 95 of 100 cases, and what says so.
 
     From a point of n replicates with deviation s: mean +- t s sqrt(1 / n + 1 / num_runs), as a further run has its own
@@ -109,14 +115,14 @@ def expected_interval(facts: dict[str, Any], num_runs: int, num_val_clips: int) 
     return (None, "not known") if over_clips is None else (tuple(over_clips), "from the validation clips")
 
 
-def _verdict(values: Sequence[float], facts: dict[str, Any], num_val_clips: int) -> dict[str, Any]:
+def _verdict(values: Sequence[float], facts: Facts, num_val_clips: int) -> dict[str, Any]:
     mean = statistics.fmean(values)
     interval, source = expected_interval(facts, len(values), num_val_clips)
     inside = interval is not None and interval[0] <= mean <= interval[1]
     return {"mean": mean, "expected": interval, "source": source, "inside": inside}
 
 
-def _check_inputs(config: TrialConfig, facts: dict[str, Any], bundle: Path) -> None:
+def _check_inputs(config: TrialConfig, facts: Facts, bundle: Path) -> None:
     """One line if data or backbone are not the recorded ones; the backbone first, it is read faster."""
     check_backbone(load_backbone(config.backbone.name), facts, bundle)
     wanted, found = facts["data"]["fingerprint"], open_inputs(config.data).fingerprint
@@ -128,7 +134,7 @@ def _check_inputs(config: TrialConfig, facts: dict[str, Any], bundle: Path) -> N
         )
 
 
-def _other_seeds(config: TrialConfig, facts: dict[str, Any], number: int) -> list[int]:
+def _other_seeds(config: TrialConfig, facts: Facts, number: int) -> list[int]:
     """The first seeds that no replicate of the point had."""
     used = {config.seed, *(facts.get("point") or {}).get("seeds", ())}
     return list(itertools.islice((seed for seed in itertools.count() if seed not in used), number))
@@ -138,7 +144,7 @@ def _equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bo
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def _differences(facts: dict[str, Any], recorded: dict[str, Any], again: dict[str, Any]) -> dict[str, list[Any]]:
+def _differences(facts: Facts, recorded: dict[str, Any], again: dict[str, Any]) -> dict[str, list[Any]]:
     """What is not as it was, {name: [then, now]}: why weights may differ. What the bundle does not say is left out."""
     keys = ("machine", "device", "git_commit", "cpu_threads")
     then = {**(facts.get("versions") or {}), **{key: facts.get(key) for key in keys}}
@@ -149,11 +155,11 @@ def _differences(facts: dict[str, Any], recorded: dict[str, Any], again: dict[st
     return found if precisions[0] == precisions[1] else {**found, "precision": precisions}
 
 
-def _lines(result: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+def _lines(result: dict[str, Any], facts: Facts) -> list[str]:
     metric = facts["data"].get("metric", "accuracy")
     again, others, point = result["again"], result["others"], facts.get("point")
     lines = [f"recorded: val {metric} {facts['val_accuracy']:.4f}"]
-    if point is not None and point["num_replicates"] > 1:
+    if point is not None and point.get("num_replicates", 1) > 1:
         low, high = point["val_interval"]
         lines[0] += (
             f"; its point {point['val_accuracy']:.4f} [{low:.4f}, {high:.4f}] over {point['num_replicates']} "

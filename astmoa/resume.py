@@ -6,9 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
+from astmoa import own_runs
 from astmoa.config.strict import build
 from astmoa.errors import ConfigError, RunError
 from astmoa.journal import read_journal
+from astmoa.storage import is_address, join
 from astmoa.study_options import StudyOptions
 
 Options = TypeVar("Options", bound=StudyOptions)
@@ -27,21 +29,33 @@ def plain(options: StudyOptions) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
-def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Options:
-    """The options that `run_dir` was last run with. Raises RunError for another study's or an older version's."""
+def stored_options(study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False) -> Options:
+    """The options that `run_dir` was last run with.
+
+    storage_given: is it told anew where the run is kept? Raises RunError for another study's or an older version's, and
+    for an address that neither is nor was given by this user (see `own_runs`).
+    """
     events = read_journal(run_dir)
     header = [event for event in events if event["type"] in ("sweep", "resume")][-1:]
     if not header:
         raise RunError(f"{run_dir}: its journal begins with no sweep: give the folder that a sweep wrote (its --out)")
     if header[0].get("study") != study:
         raise RunError(f"{run_dir}: a run of {header[0].get('study')}, and this is {study}: resume it by its own file")
-    values = {key: value for key, value in header[0]["options"].items() if key not in ("resume", "out")}
+    values = {k: v for k, v in (header[0].get("options") or {}).items() if k not in ("resume", "out")}
     # What was left to a default is what the default was then: another version may have another.
     written = header[0].get("search") or {}
     values |= {key: written[key] for key in values if values[key] is None and key in written}
     for key in ("tracking_uri", "storage"):
         if "***" in str(values.get(key)):  # its password is in no journal
             values[key] = None
+    storage = values.get("storage")
+    if storage_given:
+        values["storage"] = None
+    elif is_address(storage) and not own_runs.follows(events[0], "storage", join(storage, run_dir.name)):
+        raise RunError(
+            f"{run_dir}: it names {storage}, which this user has not given it on this machine: add --storage {storage} "
+            f"where you trust that address, or --storage {run_dir.parent} to go on without it"
+        )
     try:
         options = build(options_type, values, "--")
     except ConfigError as error:

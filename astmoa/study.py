@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from rich.console import Console
 
+from astmoa import own_runs
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
@@ -27,6 +28,7 @@ from astmoa.lock import hold
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options
 from astmoa.shape import BackboneShape
+from astmoa.storage import VARIABLE as STORAGE_VARIABLE
 from astmoa.storage import Store, Upload, bring_run, check_same_run, folder_of, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
@@ -75,7 +77,8 @@ def parse(study: str, options_type: type[StudyOptions], description: str, held: 
         held.enter_context(hold(run_dir))
     if is_address(named):
         bring_run(named)
-    stored = stored_options(study, options_type, run_dir)
+    storage_given = is_address(named) or _after("--storage", sys.argv[1:]) or os.environ.get(STORAGE_VARIABLE)
+    stored = stored_options(study, options_type, run_dir, bool(storage_given))
     if is_address(named):
         stored = dataclasses.replace(stored, storage=split(named)[0])
     options = tyro.cli(options_type, description=description, default=stored)
@@ -107,7 +110,6 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     from astmoa.tracking import LiveMirror, default_uri
     from astmoa.training.inputs import open_inputs
 
-    console = Console(stderr=True)
     store = Store(kept) if kept else None
     if store is not None:  # better found out before all sounds are read
         store.check()
@@ -127,16 +129,16 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
         if confirmation:
             folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False
         num_candidates = len(planned.candidates(backbone.shape, options.max_params))
-        console.print(f"[bold]{study}[/]: {num_candidates:,} candidates, in {out}", soft_wrap=True)
+        tell(f"{study}: {num_candidates:,} candidates, in {out}")
     else:
-        console.print(f"[bold]{study}[/]: {len(planned)} points in {out}", soft_wrap=True)
+        tell(f"{study}: {len(planned)} points in {out}")
     inputs = open_inputs(template.data, tuple(dict.fromkeys(folds)), all_folds=all_folds)
     folds = tuple(inputs.splits)
     replicates = "" if isinstance(planned, Space) else f"{len(seeds)} seeds x {len(folds)} folds of "
-    console.print(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
+    tell(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
-        console.print(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
+        tell(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(out)
     argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
@@ -149,21 +151,23 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
         parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
-    check_run_dir(out, header)  # before the tracker hears of it
+    earlier = check_run_dir(out, header)  # before the tracker hears of it
+    sweep_id = earlier[0]["sweep_id"] if earlier else header["sweep_id"]
     if store is not None:
         header["storage"] = redact(kept)
-    upload = Upload(out, store, warn=console.print) if store else contextlib.nullcontext()
+    upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
+    own_runs.note(sweep_id, storage=kept)
     with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
-        finish(out)
-    console.print(f"Ended: {reason}.", highlight=False)
+        finish(out, kept)
+    tell(f"Ended: {reason}.")
     if uploaded is not None and uploaded.error:
-        console.print(f"Storage is behind: {uploaded.error}", highlight=False, soft_wrap=True, markup=False)
+        tell(f"Storage is behind: {uploaded.error}")
     show(out, uri, tracking_error=mirror.error)
     if reason == "interrupted":
         again = shlex.join([program("python"), argv[0], "--resume", str(out)])
-        console.print(f"Go on with: {again}", highlight=False, soft_wrap=True, markup=False)
+        tell(f"Go on with: {again}")
         sys.exit(130)
     sweep = load_sweep(out)
     if not sweep.states["completed"] and sweep.states["failed"]:
@@ -172,17 +176,17 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     return out
 
 
+def tell(line: str) -> None:
+    """One line on stderr, with names as they are: no style, no markup, no control characters."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
 def tell_of_cut_line(out: Path) -> None:
     """A crash in the middle of a write leaves half a line, which the journal drops: say so."""
     lost = unfinished_line(out) if (out / JOURNAL).is_file() else b""
     if lost:
         shown = lost[:60].decode(errors="replace")
-        Console(stderr=True).print(
-            f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+        tell(f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}")
 
 
 def sweep_header(
@@ -221,7 +225,7 @@ def sweep_header(
     }
 
 
-def finish(out: Path) -> None:
+def finish(out: Path, storage: str | None = None) -> None:
     """Write table, picture and best bundle, from the journal alone.
     A sweep without a completed trial gets what there is."""
     from astmoa.export import export
@@ -233,7 +237,7 @@ def finish(out: Path) -> None:
     _report(out, "table", lambda: write_tables(sweep, out))
     _report(out, "picture", lambda: frontier_picture(sweep, out / "frontier.png"))
     if sweep.states["completed"]:
-        export(out, "best", out / "best")
+        export(out, "best", out / "best", storage)
 
 
 def _report(out: Path, what: str, make: Callable[[], object]) -> None:

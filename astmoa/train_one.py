@@ -3,33 +3,45 @@
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import torch
 
 from astmoa.backbone import load_backbone
+from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
-from astmoa.export import ADAPTER, write_bundle
-from astmoa.petl.params import count_params
+from astmoa.errors import RunError
+from astmoa.petl.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records import end_interval
+from astmoa.text import printable
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
+
+BUNDLE = "bundle"
+"""In a trial's folder."""
 
 
 def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
     """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(config.backbone.name)
+    check_size(config.method, backbone.shape)
+    if out is not None:
+        check_out(out)
     inputs = open_inputs(config.data)
     backbone.fit_positions(inputs.num_frames)
-    params = count_params(config.method, backbone.shape, len(inputs.label_names)).to_dict()
+    params = check_size(config.method, backbone.shape, len(inputs.label_names)).to_dict()
     backbone.model.to(device)
     start = time.perf_counter()
     with Trial(config, backbone, DeviceData(inputs, device), out) as trial:
         if inputs.bad_clips and not as_json:
             print(f"{len(inputs.bad_clips)} unreadable clip{'s' * (len(inputs.bad_clips) > 1)} left out")
+        if trial.note:
+            print(printable(f"warning: {trial.note}"), file=sys.stderr)
         if not as_json:
             print(
                 f"{config.method.name}: {params['num_trainable_params']:,} trainable parameters, "
@@ -65,10 +77,27 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
                 "versions": versions(),
                 "git_commit": git_commit(),
             }
-            bundle = write_bundle(out / "bundle", config, out / ADAPTER, list(inputs.label_names), facts)
+            bundle = write_bundle(out / BUNDLE, config, out / ADAPTER, list(inputs.label_names), facts)
             if not as_json:
                 print(f"bundle: {bundle}")
     return end
+
+
+def check_out(out: Path) -> None:
+    """Make the folder and write into it, before anything is read or trained. Raises RunError where that is not possible
+    or its bundle could not be replaced in the end."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as file:
+            file.write(b"\0" * 4096)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RunError(f"{error.filename} is no folder: give --out a folder, or a new name") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise RunError(
+            f"{out} cannot be written ({why}): make room or mend the path, or choose another --out"
+        ) from None
+    check_replaceable(out / BUNDLE)
 
 
 def _line(record: dict, trial: Trial, start: float) -> str:

@@ -12,7 +12,7 @@ import soundfile
 
 from astmoa.audio.datasets import open_data
 from astmoa.audio.decode import load_clip
-from astmoa.audio.lists import duration
+from astmoa.audio.sound import duration
 from astmoa.config import DataConfig
 from tests.audio import layouts
 from tests.damage import damage

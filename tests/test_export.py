@@ -17,6 +17,7 @@ from astmoa.errors import AstmoaError, BackboneError, ClipError, ConfigError, Ru
 from astmoa.export import Predictor, export, export_all
 from astmoa.records import load_sweep
 from astmoa.train_one import train_one
+from astmoa.training.checkpoint import load_tensors, save_tensors
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
 from tests import journals
@@ -159,7 +160,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tones, tiny_folder, tmp_path):
         ("a", lambda folder: (folder / "labels.json").unlink(), "labels.json is missing", RunError),
         ("b", other_backbone, "fingerprint", BackboneError),
         ("c", other_method, "holds other tensors than this version trains", RunError),
-        ("d", truncated, "not a readable", RunError),
+        ("d", truncated, "adapter.safetensors is damaged .*: export it again", RunError),
         ("e", lambda folder: (folder / "bundle.json").write_text("{"), "damaged", RunError),
     ):
         with pytest.raises(error, match=words) as caught:
@@ -178,13 +179,14 @@ POINTS = {
 
 
 def write_sweep(run_dir, trials, events=journals.sweep_events):
-    """A run folder whose adapters hold nothing but their trial's id."""
+    """A run folder whose adapters hold nothing but a head, and their trial's id."""
     header, *rest = events(trials)
     journals.write(run_dir, [header | {"data": DATA}, *rest])
     for trial in load_sweep(run_dir).trials:
         folder = run_dir / "trials" / trial.trial_id
         folder.mkdir(parents=True)
-        (folder / "adapter.safetensors").write_bytes(trial.trial_id.encode())
+        head = {"head.weight": torch.zeros(2, 3), "head.bias": torch.zeros(2)}
+        save_tensors(folder / "adapter.safetensors", head, {"trial_id": trial.trial_id})
     return run_dir
 
 
@@ -197,7 +199,7 @@ def trials_of(points, **changes):
 
 
 def exported(bundle):
-    return (bundle / "adapter.safetensors").read_text()
+    return load_tensors(bundle / "adapter.safetensors")[1]["trial_id"]
 
 
 def facts_of(bundle):

@@ -17,6 +17,7 @@ from astmoa.provenance import program
 from astmoa.records import load_sweep
 from astmoa.study import finish, show
 from astmoa.tracking import default_uri
+from tests.sweep.machines import until
 from tests.test_export import trials_of, write_sweep, write_tones
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def script(name, *args, **environment):
     command = [sys.executable, str(ROOT / "sweeps" / f"{name}.py"), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+
+
+def second_is_refused(name, *args, by):
+    """What another process gets while process `by` has the run folder: one line that says who has it, and soon."""
+    second = script(name, *args)
+    assert second.returncode == 2, second.stderr
+    assert f"process {by}, since 20" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
 
 
 def run_here(path, *args):
@@ -61,7 +70,13 @@ def done(sounds, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 2, "--seeds", 1, "--batch-size", 6]
     options += ["--skip-bad-clips", "--out", out]
-    return script("n_vs_p", *options), out, options
+    command = [sys.executable, str(ROOT / "sweeps" / "n_vs_p.py"), *map(str, options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        until(lambda: (out / ".lock").exists(), "the run folder")  # seconds before its journal: Ray has not begun
+        for again in (options, ["--resume", out]):
+            second_is_refused("n_vs_p", *again, by=first.pid)
+        stdout, stderr = first.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, first.returncode, stdout, stderr), out, options
 
 
 def test_it_ends_with_the_table_and_says_where_everything_is(done):

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from astmoa.audio.datasets import DataSet, open_data
-from astmoa.audio.lists import duration, missing_files
+from astmoa.audio.lists import missing_files
 from astmoa.audio.progress import in_order
+from astmoa.audio.sound import duration
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import leaks
 from astmoa.config import DataConfig

@@ -13,12 +13,12 @@ from astmoa.audio.lists import (
     Listing,
     audio_files,
     check_files,
-    duration,
     folders,
     inner,
     read_lines,
     read_rows,
 )
+from astmoa.audio.sound import duration
 from astmoa.audio.splits import Clip, by_hash, check_groups, some
 from astmoa.config import DataConfig
 from astmoa.errors import DataError

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from astmoa.audio.sound import duration
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import Clip, some
 from astmoa.errors import DataError
@@ -134,19 +135,11 @@ def missing_files(clips: Sequence[Clip]) -> list[str]:
     return [str(clip.path) for clip in clips if clip.path is not None and not os.path.isfile(clip.path)]
 
 
-def duration(path: Path) -> float | None:
-    """Seconds by the file's header; None where it cannot be read."""
-    try:
-        return soundfile.info(path).duration
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError, ZeroDivisionError):
-        return None
-
-
 def longest(clips: Sequence[Clip]) -> float:
-    """Seconds of the longest clip, 10 at most; a file without a readable header does not count."""
-    most = max((duration(clip.path) or 0.0 for clip in clips), default=0.0)
+    """Seconds of the longest clip, 10 at most; a file that is not readable does not count."""
+    most = max((duration(clip.path, LONGEST_DEFAULT_SECONDS) or 0.0 for clip in clips), default=0.0)
     if most == 0.0:
         raise DataError(
             f"none of {len(clips)} clips is readable audio, {clips[0].path} for one: convert them to WAV or FLAC"
         )
-    return min(most, LONGEST_DEFAULT_SECONDS)
+    return most

@@ -6,7 +6,8 @@ length, metric) and the backbone (`layers`) stays None.
 """
 
 from astmoa.config.data import DATA_NAMES, DataConfig, DataName
-from astmoa.config.method import DIALS, METHODS, MIXTURES, ExpertName, MethodConfig, MethodName
+from astmoa.config.method import DIALS, METHODS, MIXTURES, MOST_OF_A_KIND, ExpertName, MethodConfig, MethodName
+from astmoa.config.reading import load_config, read_config
 from astmoa.config.recipes import AAT_RECIPES, RECIPES, complete
 from astmoa.config.trial import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
 
@@ -17,6 +18,7 @@ __all__ = [
     "FAITHFUL_SWITCHES",
     "METHODS",
     "MIXTURES",
+    "MOST_OF_A_KIND",
     "RECIPES",
     "BackboneConfig",
     "DataConfig",
@@ -27,4 +29,6 @@ __all__ = [
     "OptimConfig",
     "TrialConfig",
     "complete",
+    "load_config",
+    "read_config",
 ]

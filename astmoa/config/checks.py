@@ -6,22 +6,44 @@ import math
 
 from astmoa.errors import ConfigError
 
+MOST = 1_000_000
+"""Of anything that is counted, such as epochs; `checks` that know better say less."""
+
 
 def require(ok: bool, key: str, value: object, allowed: str) -> None:
     if not ok:
-        raise ConfigError(f"{key}={value!r} is not possible: {allowed}")
+        raise ConfigError(f"{key}={shown(value)} is not possible: {allowed}")
 
 
-def at_least_one(prefix: str, config: object, *names: str) -> None:
+def shown(value: object) -> str:
+    """A value as it may be quoted: one from a file can be of any size and depth."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits has no text, a deep list neither
+        return f"<a very large {type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:196]} ..."
+
+
+def at_least_one(prefix: str, config: object, *names: str, most: int = MOST) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None:
-            require(type(value) is int and value >= 1, f"{prefix}.{name}", value, "give a whole number of at least 1")
+            ok = type(value) is int and value >= 1
+            require(ok, f"{prefix}.{name}", value, "give a whole number of at least 1")
+            require(value <= most, f"{prefix}.{name}", value, f"at most {most:,}")
 
 
 def positive(prefix: str, config: object, *names: str, zero: bool = False) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None:
-            ok = type(value) in (int, float) and math.isfinite(value) and (value > 0 or (zero and value == 0))
+            ok = is_finite(value) and (value > 0 or (zero and value == 0))
             require(ok, f"{prefix}.{name}", value, f"give a number {'of at least' if zero else 'above'} 0")
+
+
+def is_finite(value: object) -> bool:
+    """Is it a number that a float can hold?"""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False

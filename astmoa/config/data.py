@@ -6,7 +6,7 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from astmoa.config.checks import positive, require
+from astmoa.config.checks import MOST, positive, require
 
 DataName = Literal[
     "builtin",
@@ -61,6 +61,7 @@ class DataConfig:
         )
         require(self.metric in ("auto", "accuracy", "mAP"), "data.metric", self.metric, "auto, accuracy or mAP")
         require(type(self.fold) is int and self.fold >= 0, "data.fold", self.fold, "give a whole number of at least 0")
+        require(self.fold <= MOST, "data.fold", self.fold, f"at most {MOST:,}")
         positive("data", self, "seconds")
         if self.seconds is not None:
             object.__setattr__(self, "seconds", float(self.seconds))

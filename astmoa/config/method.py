@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from astmoa.config.checks import at_least_one, require
+from astmoa.config.checks import MOST, at_least_one, require
 
 MethodName = Literal[
     "linear",
@@ -35,6 +35,9 @@ MethodName = Literal[
 ExpertName = Literal["bottleneck", "convpass", "conformer"]
 METHODS: tuple[str, ...] = typing.get_args(MethodName)
 MIXTURES = ("dense_moa", "soft_moa")
+
+MOST_OF_A_KIND = 10_000
+"""Experts, slots, virtual tokens, and a bottleneck's width: far more than helps, and what memory may still hold."""
 
 # What each method can be told; every other field of MethodConfig keeps its default. Read by __post_init__ and by
 # `astmoa params --help`.
@@ -108,7 +111,8 @@ class MethodConfig:
                 getattr(self, key),
                 f"one of {', '.join(filter(None, choices))}",
             )
-        at_least_one("method", self, "num_experts", "slots_per_expert", "bottleneck_dim", "num_virtual_tokens")
+        dials = ("num_experts", "slots_per_expert", "bottleneck_dim", "num_virtual_tokens")
+        at_least_one("method", self, *dials, most=MOST_OF_A_KIND)
         for key in ("num_experts", "slots_per_expert", "bottleneck_dim", "placement", "composition", "layers",
                     "expert", "convolution", "num_virtual_tokens"):  # fmt: skip
             if key not in DIALS[self.name]:
@@ -123,7 +127,7 @@ class MethodConfig:
             slots = "soft_moa convolves over slots, which lie on no grid: use 1d"
             require(self.name != "soft_moa", "method.convolution", self.convolution, slots)
         if self.layers is not None:
-            ok = len(self.layers) > 0 and all(type(i) is int and i >= 0 for i in self.layers)
+            ok = len(self.layers) > 0 and all(type(i) is int and 0 <= i < MOST for i in self.layers)
             require(ok, "method.layers", self.layers, "layer numbers counted from 0, at least one")
             require(len(set(self.layers)) == len(self.layers), "method.layers", self.layers, "name each layer once")
             object.__setattr__(self, "layers", tuple(sorted(self.layers)))

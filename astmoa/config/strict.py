@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
+from astmoa.config.checks import is_finite, shown
 from astmoa.errors import ConfigError
 
 
 def build(cls: type, values: Any, prefix: str) -> Any:
     if not isinstance(values, dict):
-        raise ConfigError(f"{prefix or 'configuration'}={values!r} is not possible: give a mapping of keys to values")
+        key = prefix.removesuffix(".") or "configuration"
+        raise ConfigError(f"{key}={shown(values)} is not possible: give a mapping of keys to values")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
-            raise ConfigError(f"unknown key {prefix}{key}: known are {', '.join(prefix + name for name in hints)}")
+            named = prefix + (key if isinstance(key, str) and len(key) < 100 else shown(key))
+            raise ConfigError(f"unknown key {named}: known are {', '.join(prefix + name for name in hints)}")
     return cls(**{key: _value(hints[key], value, prefix + key) for key, value in values.items()})
 
 
@@ -33,7 +35,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
             return tuple(_value(item, element, f"{key}[{index}]") for index, element in enumerate(value))
         if origin is Literal and value in typing.get_args(option):
             return value
-        if option is float and type(value) in (int, float):
+        if option is float and (is_finite(value) or type(value) is float):
             return float(value)
         if option is Path and type(value) is str:
             return Path(value)
@@ -45,13 +47,13 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         else getattr(o, "__name__", str(o))
         for o in options
     )
-    hint = "" if not isinstance(value, str) or not _is_number(value) else f", without quotes and as {float(value)!r}"
-    raise ConfigError(f"{key}={value!r} is not possible: give {wanted}{hint}")
+    hint = f", without quotes and as {float(value)!r}" if isinstance(value, str) and _is_number(value) else ""
+    raise ConfigError(f"{key}={shown(value)} is not possible: give {wanted}{hint}")
 
 
 def _is_number(text: str) -> bool:
     """Also what YAML takes for text, such as 5e-3."""
     try:
-        return math.isfinite(float(text))
+        return is_finite(float(text))
     except ValueError:
         return False

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from astmoa.config.checks import at_least_one, positive, require
+from astmoa.config.checks import MOST, at_least_one, positive, require
 from astmoa.config.data import DataConfig
 from astmoa.config.method import MethodConfig
 from astmoa.config.strict import build
@@ -28,6 +28,7 @@ FAITHFUL_SWITCHES = (
     "validate_on_test",
     "normalized_tokens",
 )
+_LARGEST_SEED = 2**64 - 1
 # An option of the published code, not its behaviour as it stands: switched on by its name only.
 _NOT_IN_ALL = ("normalized_tokens",)
 
@@ -69,7 +70,9 @@ class OptimConfig:
         positive("optim", self, "lr", "eps")
         positive("optim", self, "weight_decay", "freq_mask", "time_mask", zero=True)
         for key in ("freq_mask", "time_mask"):
-            require(type(getattr(self, key)) in (int, type(None)), f"optim.{key}", getattr(self, key), "whole numbers")
+            value = getattr(self, key)
+            ok = value is None or (type(value) is int and value <= MOST)
+            require(ok, f"optim.{key}", value, f"give a whole number of at most {MOST:,}")
         for key in ("lr", "weight_decay", "eps"):  # 1 and 1.0 are one trial: they must have one hash
             if getattr(self, key) is not None:
                 object.__setattr__(self, key, float(getattr(self, key)))
@@ -93,6 +96,7 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         require(type(self.seed) is int and self.seed >= 0, "seed", self.seed, "give a whole number of at least 0")
+        require(self.seed <= _LARGEST_SEED, "seed", self.seed, f"at most {_LARGEST_SEED}")
         switches = {s for s in self.faithful if s != "all"}
         if "all" in self.faithful:
             switches |= set(FAITHFUL_SWITCHES) - set(_NOT_IN_ALL)

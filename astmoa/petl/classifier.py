@@ -7,9 +7,11 @@ from torch import nn
 from transformers import ASTModel
 
 from astmoa.config import MethodConfig
+from astmoa.errors import RunError
 from astmoa.petl import library, prompts, sublayers, tuning
 from astmoa.petl.graft import Graft
 from astmoa.petl.params import LIBRARY_METHODS, ParamCount
+from astmoa.petl.tensors import difference
 
 _NOT_DECAYED = ("bias", "slot_embeds", "_token", "position_embeddings", "ia3_l.default")
 
@@ -62,7 +64,10 @@ class AdaptedClassifier(nn.Module):
 
     @torch.no_grad()
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Copy values in, by name. Raises KeyError where a name of `tensors()` is missing."""
+        """Copy values in, by name. Raises RunError where a name, shape or type is another than in `tensors()`."""
+        wrong = difference(tensors, self.tensors())
+        if wrong:
+            raise RunError(f"these tensors are not what this method trains ({wrong}): train it again")
         for name, ours in self.tensors().items():
             ours.copy_(tensors[name])
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from astmoa.config import DIALS, MethodConfig
+from astmoa.config import DIALS, MOST_OF_A_KIND, MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.shape import BackboneShape
 
 CONFORMER_KERNEL_SIZE = 31
 LIBRARY_METHODS = ("lora", "dora", "vera", "ia3", "oft", "ln_tuning")
+LARGEST = 10**9
+"""Parameters that may be trained: their optimiser alone holds 8 bytes of each."""
 _ATTENTION_TARGETS, _FFN_TARGETS = ("attention.q_proj", "attention.v_proj"), ("mlp.fc1", "mlp.fc2")
 
 
@@ -115,6 +117,17 @@ def count_params(method: MethodConfig, shape: BackboneShape, num_classes: int = 
     return ParamCount(adapter, router, norm, d * num_classes + num_classes + own_norm if num_classes else 0)
 
 
+def check_size(method: MethodConfig, shape: BackboneShape, num_classes: int = 0) -> ParamCount:
+    """The count, before anything of that size is built. Raises ConfigError where it is above `LARGEST`."""
+    count = count_params(method, shape, num_classes)
+    if count.num_trainable_params > LARGEST:
+        raise ConfigError(
+            f"{method.name} with these sizes has {count.num_trainable_params:,} trainable parameters: at most "
+            f"{LARGEST:,} are trained; lower num_experts, slots_per_expert, bottleneck_dim or num_virtual_tokens"
+        )
+    return count
+
+
 def _expert_params(method: MethodConfig, d: int) -> int:
     """bottleneck 2 d r + r + d; Convpass 3 r^2 + r more (2d: 9 r^2 + r); Conformer down to 2 r, with a LayerNorm,
     a depth-wise convolution and a batch normalisation."""
@@ -165,9 +178,12 @@ def solve_bottleneck(budget: int, method: MethodConfig, shape: BackboneShape) ->
             f"no bottleneck fits: {method.name} with N={method.num_experts}, p={method.slots_per_expert} needs "
             f"at least {count(1):,} parameters, the budget is {budget:,}; raise the budget or lower N or p"
         )
-    low, high = 1, 2  # Convpass grows with r squared: no formula, a search
-    while count(high) <= budget:
-        low, high = high, 2 * high
+    if count(MOST_OF_A_KIND) <= budget:
+        raise ConfigError(
+            f"the budget {budget:,} is above what the widest bottleneck needs, {count(MOST_OF_A_KIND):,} with "
+            f"r={MOST_OF_A_KIND:,}; lower it"
+        )
+    low, high = 1, MOST_OF_A_KIND  # Convpass grows with r squared: no formula, a search
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) <= budget else (low, middle)

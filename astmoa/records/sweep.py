@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from astmoa.errors import RunError
 from astmoa.records.progress import TraceRow, device_seconds, hypervolume_trace
 from astmoa.records.trials import OPEN, STATES, Event, PointRecord, State, TrialRecord
 
@@ -43,6 +44,15 @@ class SweepRecord:
     def metric(self) -> str:
         """What the scores are: accuracy, or mAP (mean average precision)."""
         return metric_of(self.header)
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the logits. Raises RunError where the journal does not name them."""
+        data = self.header.get("data")
+        labels = data.get("labels") if isinstance(data, dict) else None
+        if not labels:
+            raise RunError(f"sweep {self.sweep_id}: its journal does not name the classes: restore the journal")
+        return labels
 
     @property
     def is_search(self) -> bool:

@@ -76,7 +76,7 @@ class DriverScheduler(_Stateless, FIFOScheduler):
 
     def _report(self, trial: Any, result: dict[str, Any]) -> bool:
         news = result["news"]
-        return self._driver.report(trial.config["trial_id"], news.record, news.end, news.device_seconds)
+        return self._driver.report(trial.config["trial_id"], news.record, news.end, news.device_seconds, news.done_now)
 
 
 class DriverCallback(_Stateless, tune.Callback):

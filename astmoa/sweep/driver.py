@@ -178,12 +178,19 @@ class Driver(Ledger):
         self._guarded("start", trial_id=trial_id, device=self._device)
         self._changed("start", trial)
 
-    def report(self, trial_id: str, record: Event | None, end: Event | None, device_seconds: float = 0.0) -> bool:
-        """A trial's epoch (`record`), and with its last one its `end`. Returns whether it goes on."""
+    def report(
+        self,
+        trial_id: str,
+        record: Event | None,
+        end: Event | None,
+        device_seconds: float = 0.0,
+        done_now: bool = False,
+    ) -> bool:
+        """A trial's epoch (`record`), and with its last one its `end`; see `News`. Returns whether it goes on."""
         trial = self.trials[trial_id]
         self.spend(trial, device_seconds)
         try:
-            if record is not None and not self._take(trial, record):
+            if record is not None and not self._take(trial, record, done_now):
                 return False
             if end is not None and self._retries.out_of_memory(trial, end):
                 self._changed("retry", trial)
@@ -226,9 +233,11 @@ class Driver(Ledger):
         self._guarded("restart", error=error, traceback=trace)
         self._retries.replace(trial for trial in self.trials.values() if trial.open)
 
-    def _take(self, trial: DrivenTrial, record: Event) -> bool:
+    def _take(self, trial: DrivenTrial, record: Event, done_now: bool) -> bool:
         fresh = record["epoch"] > trial.epoch  # a resumed trial reports its past first
         if not fresh:
+            if done_now:  # again: the journal's last account of an epoch is the one that holds
+                self._journal.append("epoch", trial_id=trial.trial_id, **record)
             self._changed("past epoch", trial)
             return True
         self._journal.append("epoch", trial_id=trial.trial_id, **record)

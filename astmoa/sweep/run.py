@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -154,6 +155,10 @@ def check_run_dir(
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
+    if (run_dir / JOURNAL).exists() and not os.access(run_dir / JOURNAL, os.W_OK):
+        raise RunError(f"{run_dir / JOURNAL}: cannot be written: correct its rights, or choose another --out")
+    if events and not {"sweep_id", "study"} <= events[0].keys():
+        raise RunError(f"{run_dir}: its journal begins with no sweep; choose another --out")
     for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:

@@ -78,7 +78,7 @@ class TrialWorker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        self._in_step = True
+        self._in_step, done_now = True, False
         try:
             if self._noticed:  # while the trial before this one was ending
                 raise Interrupted
@@ -89,9 +89,12 @@ class TrialWorker(tune.Trainable):
                 self._epochs = self._trial.epochs()
                 self._earlier = self._trial.spent  # before it was resumed
             record = next(self._epochs)
+            done_now = record["epoch"] > self._trial.resumed_epochs
+            if self._trial.note and record["epoch"] == 1:
+                record = {**record, "note": self._trial.note}
             self._keep(CHECKPOINT)  # before the journal knows of the epoch
             if record["epoch"] < self._trial.config.optim.epochs:
-                return {"news": News(record, None, self._device_seconds()), "done": False}
+                return {"news": News(record, None, self._device_seconds(), done_now), "done": False}
             end = {"state": "completed", **self._trial.test(), "error": None}
             self._trial.save_adapter(self._folder / ADAPTER)
             self._keep(ADAPTER)
@@ -108,7 +111,7 @@ class TrialWorker(tune.Trainable):
             record, end = None, {"state": "failed", "error": str(error).splitlines()[0], "retry": again}
         finally:
             self._in_step = False
-        news = News(record, end, self._device_seconds())
+        news = News(record, end, self._device_seconds(), done_now)
         self._finish()
         return {"news": news, "done": True}
 

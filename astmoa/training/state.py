@@ -7,15 +7,55 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
 from astmoa.errors import RunError
 from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.training.checkpoint import prefixed, with_prefix
+from astmoa.petl.tensors import difference, not_finite
+from astmoa.training.checkpoint import DamagedError, Saved, open_tensors, prefixed, with_prefix
+from astmoa.typed import STRICT, checked, first_line
 
+_Seconds = Annotated[float, Field(ge=0)]
+
+
+class EpochRecord(TypedDict):
+    """One epoch, as `Trial.epochs` gives it. Older checkpoints do not know how it spent its seconds."""
+
+    __pydantic_config__ = STRICT
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    lr: float
+    seconds: _Seconds
+    val_seconds: NotRequired[_Seconds]
+    step_seconds: NotRequired[_Seconds]
+
+
+class _Unfinished(TypedDict):
+    __pydantic_config__ = STRICT
+    steps: Annotated[int, Field(ge=0)]
+    train_seconds: _Seconds
+    val_seconds: _Seconds
+
+
+class Facts(TypedDict):
+    """What a checkpoint says beside its tensors, and beside what it belongs to (see `check_owner`)."""
+
+    __pydantic_config__ = STRICT
+    bf16: bool
+    records: list[EpochRecord]
+    best_epoch: Annotated[int, Field(ge=0)]
+    unfinished: NotRequired[_Unfinished]
+
+
+_FACTS = TypeAdapter(Facts)
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_AUGMENT = "unfinished/augment"
 _OTHER = {"config_hash": "another configuration", "data": "other data", "backbone": "another backbone"}
 
 
@@ -51,16 +91,21 @@ class PartialEpoch:
         return {"steps": self.steps, "train_seconds": self.train_seconds, "val_seconds": self.val_seconds}
 
     @classmethod
-    def restored(
-        cls, tensors: dict[str, torch.Tensor], facts: dict[str, Any], augment: torch.Generator
-    ) -> PartialEpoch:
-        """The inverse of `tensors` and `facts`. `augment`: the epoch's generator as it is at the first step."""
-        ours = with_prefix("unfinished", tensors)
+    def restored(cls, saved: Saved, facts: _Unfinished, augment: torch.Generator) -> PartialEpoch:
+        """The inverse of `tensors` and `facts`. `augment`: the epoch's generator as it is at the first step.
+
+        Raises DamagedError where the generator takes no such state.
+        """
+        ours = with_prefix("unfinished", saved.tensors)
         # A CPU's generator and a GPU's have states of different sizes and unrelated streams. A trial that moves between
         # them is not repeated bit by bit anyway: it takes the new stream from its beginning.
         if ours["augment"].shape == augment.get_state().shape:
-            augment.set_state(ours["augment"])
-        return cls(augment, ours["total"].to(augment.device), **facts)
+            try:
+                augment.set_state(ours["augment"])
+            except RuntimeError as error:
+                raise DamagedError(f"{saved.path} is damaged ({first_line(error)})") from error
+        spent = {key: facts[key] for key in ("steps", "train_seconds", "val_seconds")}
+        return cls(augment, ours["total"].to(augment.device), **spent)
 
 
 def pack(
@@ -74,6 +119,59 @@ def pack(
     for moment in _MOMENTS:
         tensors |= prefixed(moment, {name: state[name][moment] for name in state})
     return tensors
+
+
+def read_state(
+    path: Path, classifier: AdaptedClassifier, identity: dict[str, str], num_epochs: int, steps_per_epoch: int
+) -> tuple[Saved, Facts]:
+    """A trial's checkpoint, all of which is what `pack` gives for this classifier; nothing is filled yet.
+
+    Raises DamagedError where it is not, RunError where it cannot be read or belongs to something else.
+    """
+    saved = open_tensors(path, num_epochs)
+    saved.verify()
+    try:
+        facts = _read_facts(saved.metadata, num_epochs, steps_per_epoch)
+        check_owner(path, saved.metadata, identity)
+        wrong = difference(saved.tensors, _wanted(saved.tensors, facts, classifier)) or _impossible(saved.tensors)
+        if wrong:
+            raise ValueError(wrong)
+    except ValueError as error:
+        raise DamagedError(f"{path} is damaged ({error})") from None
+    return saved, facts
+
+
+def _read_facts(metadata: Any, num_epochs: int, steps_per_epoch: int) -> Facts:
+    facts: Facts = checked(_FACTS, metadata)
+    records, steps = facts["records"], facts.get("unfinished", {"steps": 0})["steps"]
+    if [record["epoch"] for record in records] != list(range(1, len(records) + 1)) or len(records) > num_epochs:
+        raise ValueError(f"its epochs are not the first ones of {num_epochs}")
+    if not bool(records) <= facts["best_epoch"] <= len(records):
+        raise ValueError(f"best_epoch {facts['best_epoch']} is none of its epochs")
+    if steps > steps_per_epoch or ("unfinished" in facts and len(records) == num_epochs):
+        raise ValueError("its unfinished epoch is longer than an epoch")
+    return facts
+
+
+def _wanted(tensors: dict[str, torch.Tensor], facts: Facts, classifier: AdaptedClassifier) -> dict[str, torch.Tensor]:
+    """By name, a tensor of the shape and type that each one of the checkpoint must have."""
+    ours = classifier.tensors()
+    wanted = prefixed("current", ours) | (prefixed("best", ours) if facts["best_epoch"] else {})
+    for name in with_prefix("step", tensors).keys() & classifier.trainable.keys():
+        values = dict.fromkeys(_MOMENTS, classifier.trainable[name]) | {"step": torch.zeros(())}
+        wanted |= {f"{moment}/{name}": value for moment, value in values.items()}
+    if "unfinished" in facts:  # the state of a GPU's generator has another size than that of a CPU's
+        state = tensors.get(_AUGMENT, torch.zeros(0)).flatten().to(torch.uint8)
+        wanted |= {"unfinished/total": torch.zeros(()), _AUGMENT: state}
+    return wanted
+
+
+def _impossible(tensors: dict[str, torch.Tensor]) -> str | None:
+    # A mean of squares may be infinite, where a gradient was large: its parameter stays as it is from then on.
+    for name, values in with_prefix("exp_avg_sq", tensors).items():
+        if not (values >= 0).all():
+            return f"exp_avg_sq/{name} holds values that are no means of squares"
+    return not_finite({k: v for k, v in tensors.items() if k != _AUGMENT and not k.startswith("exp_avg_sq/")})
 
 
 def unpack(

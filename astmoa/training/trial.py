@@ -23,10 +23,12 @@ from astmoa.backbone import Backbone
 from astmoa.config import TrialConfig, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.training.checkpoint import load_tensors, save_tensors
+from astmoa.petl.params import check_size
+from astmoa.training.checkpoint import DamagedError, save_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.scoring import bootstrap_interval, loss_per_clip, score
-from astmoa.training.state import PartialEpoch, check_owner, pack, unpack
+from astmoa.training.state import PartialEpoch, pack, read_state, unpack
+from astmoa.training.streams import generator, stream_seed
 
 Record = dict[str, Any]
 CHECKPOINT = "checkpoint.safetensors"
@@ -75,15 +77,21 @@ class Trial:
         self.best: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
         self.resumed_epochs = 0
+        self.note: str | None = None
+        """What its user should know: that its checkpoint was damaged and it begins anew."""
         self._unfinished: PartialEpoch | None = None
         self._interrupted = False
         self._checkpoint = checkpoint_dir / CHECKPOINT if checkpoint_dir else None
-        seed, num_classes = _seed(config.seed, "init"), len(data.inputs.label_names)
+        seed, num_classes = stream_seed(config.seed, "init"), len(data.inputs.label_names)
+        check_size(config.method, backbone.shape, num_classes)
         self.classifier = AdaptedClassifier(backbone.model, config.method, num_classes, seed, config.faithful)
         try:
             self.optimizer = self._make_optimizer()
             if self._checkpoint and self._checkpoint.exists():
-                self._resume()
+                try:
+                    self._resume()
+                except DamagedError as error:
+                    self.note = f"{error}: the trial begins anew"
         except BaseException:  # out of memory, say: the backbone is the next trial's too
             self.classifier.remove()
             raise
@@ -196,7 +204,7 @@ class Trial:
     def _train_steps(self, epoch: int, part: PartialEpoch) -> None:
         """The steps that the epoch still lacks."""
         optim = self.config.optim
-        order = self._train[torch.randperm(len(self._train), generator=_generator(self.config.seed, "order", epoch))]
+        order = self._train[torch.randperm(len(self._train), generator=generator(self.config.seed, "order", epoch))]
         self.classifier.train()
         for clips in order.split(optim.batch_size)[part.steps :]:
             for group in self.optimizer.param_groups:
@@ -212,7 +220,7 @@ class Trial:
             self._stop_if_interrupted()
 
     def _augment(self, epoch: int) -> torch.Generator:
-        return _generator(self.config.seed, "augment", epoch, self.device)
+        return generator(self.config.seed, "augment", epoch, self.device)
 
     def _lr(self, epoch: int, index: int) -> float:
         """Learning rate of step `index` (from 0) of an epoch (from 1)."""
@@ -274,28 +282,19 @@ class Trial:
         save_tensors(self._checkpoint, tensors, metadata)
 
     def _resume(self) -> None:
-        tensors, metadata = load_tensors(self._checkpoint)
-        check_owner(self._checkpoint, metadata, self._identity)
-        self.bf16 = metadata["bf16"]  # a trial keeps its precision when it moves between a GPU and a CPU
-        self.best = unpack(tensors, self.classifier, self.optimizer)
-        self.records, self.best_epoch = metadata["records"], metadata["best_epoch"]
+        """Raises DamagedError before anything of the trial is changed."""
+        length = self.config.optim.epochs, self.steps_per_epoch
+        saved, facts = read_state(self._checkpoint, self.classifier, self._identity, *length)
+        if "unfinished" in facts:
+            augment = self._augment(len(facts["records"]) + 1)
+            self._unfinished = PartialEpoch.restored(saved, facts["unfinished"], augment)
+        self.bf16 = facts["bf16"]  # a trial keeps its precision when it moves between a GPU and a CPU
+        self.best = unpack(saved.tensors, self.classifier, self.optimizer)
+        self.records, self.best_epoch = facts["records"], facts["best_epoch"]
         self.resumed_epochs = len(self.records)
-        if "unfinished" in metadata:
-            augment = self._augment(len(self.records) + 1)
-            self._unfinished = PartialEpoch.restored(tensors, metadata["unfinished"], augment)
 
 
 def _use_bf16(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bf16"
-
-
-def _seed(*parts: object) -> int:
-    """A 63-bit seed from (seed, purpose, ...); neighbouring seeds give unrelated streams."""
-    words = [part if isinstance(part, int) else int.from_bytes(str(part).encode(), "little") for part in parts]
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _generator(seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu") -> torch.Generator:
-    return torch.Generator(device).manual_seed(_seed(seed, purpose, epoch))

@@ -1,0 +1,71 @@
+"""What a sound file's bytes say of its length, checked against the bytes themselves, before libsndfile believes them.
+
+libsndfile hands out no more than a header announces. A header that was written before the length was known (into a
+pipe, by a recorder that crashed), or that a program got wrong, would lose the rest in silence. So every format that
+announces a length is looked at here, and libsndfile is given the file with that field mended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from astmoa.audio.files import PlainFile
+
+ID3 = b"ID3"
+_NIST_SAMPLES = re.compile(rb"sample_count -i (\d{1,12})")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes `start` to `end` of a file, which libsndfile is to decode as one sound.
+
+    patches: place in the file -> bytes that stand there instead. sure: libsndfile's count of frames is right, otherwise
+    only decoding tells. announced: frames that were promised, 0 where nobody says; times: so many times as much as is
+    there was promised, for infinity nobody knows how much. lost: seconds of the wanted part that are no sound.
+    shy: see `mpeg`.
+    """
+
+    start: int
+    end: int
+    patches: Mapping[int, bytes] = field(default_factory=dict)
+    sure: bool = True
+    announced: int = 0
+    times: float = 1.0
+    lost: float = 0.0
+    shy: bool = False
+
+
+def find_parts(file: PlainFile, seconds: float | None) -> list[Part]:
+    """The parts of a file, one but for chained Ogg; `seconds` bounds the look where that is costly: beyond it
+    nothing is needed. Files in formats that announce no length, or in none at all, come back whole."""
+    from astmoa.audio import chunks, flac, mpeg, ogg
+
+    start = skip_id3(file, 0)
+    magic = file.read_at(start, 4)
+    whole = Part(0, file.size)
+    if magic == b"fLaC":
+        return [flac.part(file, start)]
+    if magic == b"OggS":
+        return ogg.parts(file, start, seconds) or [whole]
+    if magic == b"NIST":  # libsndfile takes what is there
+        count = _NIST_SAMPLES.search(file.read_at(start, 1024))
+        return [Part(0, file.size, announced=int(count[1]) if count else 0)]
+    if mpeg.is_frame(magic):
+        return [mpeg.part(file, 0, file.size, seconds) or whole]
+    chunk = chunks.find_sound(file, start)
+    if chunk is None:
+        return [whole]
+    if chunk.is_mpeg:
+        inside = mpeg.part(file, chunk.start, chunk.start + chunk.length, seconds)
+        return [inside or chunk.part]
+    return [chunk.part]
+
+
+def skip_id3(file: PlainFile, place: int) -> int:
+    """Where the sound begins behind any ID3v2 tags at `place`."""
+    while (head := file.read_at(place, 10))[:3] == ID3 and len(head) == 10:
+        size = (head[6] & 127) << 21 | (head[7] & 127) << 14 | (head[8] & 127) << 7 | head[9] & 127
+        place += 10 + size + (10 if head[5] & 16 else 0)
+    return place

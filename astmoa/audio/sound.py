@@ -1,0 +1,101 @@
+"""libsndfile on the parts of a file: how long they are, and their frames in blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from astmoa.audio.files import Excerpt, PlainFile
+from astmoa.audio.parts import Part, find_parts
+
+# Read piece by piece: a header that promises hours or hundreds of channels never becomes one allocation.
+_BLOCK = 262_144
+# What libsndfile says where it does not know, and nobody's recording.
+MOST_FRAMES = 1 << 62
+# Where only decoding tells how long a sound is, nobody waits for more than this.
+_MOST_SECONDS = 3600.0
+# No header at all: libsndfile would go by the name, but it is given open files.
+_HEADLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM", ".au": "ULAW", ".snd": "ULAW"}
+
+
+def duration(path: Path, most: float | None = None) -> float | None:
+    """Seconds of sound, or `most` where there is more; None where it cannot be read. By headers as far as they are
+    right, otherwise by decoding."""
+    try:
+        with PlainFile(path) as file:
+            total = 0.0
+            for part in find_parts(file, most):
+                left = _MOST_SECONDS if most is None else most - total
+                with open_part(file, part) as sound:
+                    if sound.samplerate <= 0:
+                        return None
+                    total += _frames(sound, part, left) / sound.samplerate
+                if most is not None and total >= most:
+                    return most
+            return total
+    except (soundfile.SoundFileError, OSError):
+        return None
+
+
+def known_frames(sound: soundfile.SoundFile, part: Part) -> int | None:
+    """How many frames the sound has; None where only decoding tells."""
+    return sound.frames if part.sure and sound.frames < MOST_FRAMES else None
+
+
+def _frames(sound: soundfile.SoundFile, part: Part, seconds: float) -> int:
+    """How many frames there are, where only decoding tells up to `seconds`."""
+    known = known_frames(sound, part)
+    if known is not None:
+        return known
+    most = int(seconds * sound.samplerate) + 1
+    return sum(len(block) for block in read_blocks(sound, most, "int16"))
+
+
+class _Forward(soundfile.SoundFile):
+    """Read from front to back. soundfile seeks after every read, which fails at an end that no header tells."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def open_part(file: PlainFile, part: Part) -> Iterator[soundfile.SoundFile]:
+    """libsndfile on a part of a file. Never by name: it would also look at files beside that one, such as the ._ that
+    archives made on a Mac hold."""
+    excerpt = None
+    suffix = os.path.splitext(file.path)[1].lower()
+    if (part.start, part.end) == (0, file.size) and not part.patches and not part.shy:
+        os.lseek(file.descriptor, 0, os.SEEK_SET)
+        # Only the two files together are one in Sound Designer's format.
+        source = os.fspath(file.path) if suffix == ".sd2" else file.descriptor
+    else:
+        source = excerpt = Excerpt(file, part.start, part.end, part.patches, part.shy)
+    open_sound = functools.partial(_Forward, mode="r", closefd=False)
+    try:
+        sound = open_sound(source)
+    except soundfile.SoundFileError:
+        if suffix not in _HEADLESS:
+            raise
+        os.lseek(file.descriptor, 0, os.SEEK_SET)
+        sound = open_sound(file.descriptor, samplerate=8000, channels=1, format="RAW", subtype=_HEADLESS[suffix])
+    with sound:
+        yield sound
+        if excerpt is not None and excerpt.failure is not None:
+            raise excerpt.failure
+
+
+def read_blocks(sound: soundfile.SoundFile, most: int, kind: str) -> Iterator[np.ndarray]:
+    """[frames, channels] arrays, until the decoder gives nothing more or `most` frames are there."""
+    step = max(1, _BLOCK // sound.channels)
+    while most > 0:  # not sound.blocks(): after a short read that yields what the buffer held before
+        block = sound.read(min(step, most), dtype=kind, always_2d=True)
+        if len(block) == 0:
+            return
+        yield block
+        most -= len(block)
