@@ -160,7 +160,7 @@ def test_space_around_labels_and_groups_does_not_count(tmp_path: Path) -> None:
         ("path,label,split", ["a.wav,x,train", "b.wav,x ,test"], "has one class, x: nothing to tell apart"),
         ("path,label,split", ["a.wav,x,train", "./a.wav,y,test"], "a.wav and ./a.wav, which are one file"),
         ("path,label,split", ["a.wav,x,train", "b/../a.wav,y,test"], "a.wav and b/../a.wav, which are one file"),
-        ("path,label,split", ["a.wav,x,train", "b.wav,x"], "line 3 has no split"),
+        ("path,label,split", ["a.wav,x,train", "b.wav,x,"], "line 3 has no split"),
         ("path,label,split", ["a.wav,x,dev"], "split 'dev' of a.wav is unknown"),
         ("path,label,fold", ["a.wav,x,one"], "fold 'one' is no whole number"),
         ("path,label,fold", ["a.wav,x,1", "b.wav,y,2"], "has 2 folds"),
@@ -179,7 +179,7 @@ def test_csv_errors_are_one_line(tmp_path: Path, header: str, rows: list[str], w
 
 def test_csv_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert "does not exist" in _message(DataConfig("csv", root=str(tmp_path / "nowhere")))
-    (tmp_path / "manifest.csv").write_bytes(b"path,label,split\n\xff\xfe\x00.wav,x,train\n")
+    (tmp_path / "manifest.csv").write_bytes(b"path,label,split\n\xff\xfe.wav,x,train\n")
     assert "UTF-8" in _message(DataConfig("csv", root=str(tmp_path)))
 
 
