@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from astmoa.audio.doubles import told
+from astmoa.audio.near import is_there
 from astmoa.audio.sources import SOURCES, Source
 from astmoa.audio.splits import some
 from astmoa.config import DataConfig, DataName
@@ -122,13 +123,13 @@ def _lines(report: Report, source: Source) -> list[str]:
     splits = ", ".join(f"{side}: {size:,}" for side, size in report.splits.items())
     how = "decoded" if report.decoded else "headers read"
     clips = f"{report.clips:,}" + (f" of {report.official:,} official" if report.official else "")
-    missing = [f"{name} ({report.near[name]} is there)" if name in report.near else name for name in report.missing]
+    near = {name: f"{name} ({is_there(name, found)})" for name, found in report.near.items()}
     return [
         f"{report.name}",
         f"clips    {clips}, {report.hours:.2f} hours; {report.seconds:g} s of each are used",
         f"classes  {classes}; measured by {report.metric}",
         f"splits   {splits}{'; validation is held out of train' if report.held_out else ''}",
-        f"missing  {_listed(missing)}",
+        f"missing  {_listed([near.get(name, name) for name in report.missing])}",
         f"broken   {_listed([f'{clip}: {reason}' for clip, reason in report.broken.items()])} ({how})",
         *(
             f"mAP      {side} passes over {', '.join(labels)}: it has no clip with, or none labelled as without"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from astmoa.audio.near import Nearby
+from astmoa.audio.near import Nearby, is_there
 from astmoa.audio.sound import duration
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import Clip, some
@@ -49,7 +49,7 @@ def inner(name: str, root: Path, marker: str, *below: str) -> Path:
     for folder in (root, *(root / path for path in below)):
         if (folder / marker).exists():
             return folder
-    deeper = below_root(root, marker)
+    deeper = below_root(root, marker, *below)
     if len(deeper) == 1:
         return deeper[0]
     if deeper:
@@ -58,15 +58,17 @@ def inner(name: str, root: Path, marker: str, *below: str) -> Path:
     raise DataError(f"{root} has no {marker}: set data.root to {name} from {page}; astmoa data check {name} says more")
 
 
-def below_root(root: Path, marker: str) -> list[Path]:
-    """Folders one or two below `root` that hold `marker`: archives are often unpacked into a folder of their own."""
+def below_root(root: Path, marker: str, *below: str) -> list[Path]:
+    """Folders one or two below `root` that hold `marker`, themselves or in a folder `below` them: archives are often
+    unpacked into a folder of their own."""
     if not root.is_dir():
         return []
     places = folders(root)
     for folder in tuple(places):
         with contextlib.suppress(DataError):  # one may not look there
             places += folders(folder)
-    return [place for place in places if os.path.exists(place / marker)]
+    inside = dict.fromkeys(place / path for place in places for path in ("", *below))
+    return [place for place in inside if os.path.exists(place / marker)]
 
 
 def folders(root: Path) -> list[Path]:
@@ -113,10 +115,9 @@ def check_files(table: Path, clips: Sequence[Clip], allow_missing: bool) -> None
         raise DataError(f"{table} lists {some(twice)} more than once: keep one line per clip")
     missing = [] if allow_missing else missing_clips(clips)
     if missing:
+        count = "a clip that does not exist" if len(missing) == 1 else f"{len(missing):,} clips that do not exist"
         fix = "restore them or correct the paths, or use --skip-bad-clips to leave them out"
-        raise DataError(
-            f"{table} lists {len(missing)} clips that do not exist, {_some_missing(table, clips, missing)}: {fix}"
-        )
+        raise DataError(f"{table} lists {count}, {_some_missing(table, clips, missing)}: {fix}")
 
 
 def missing_clips(clips: Sequence[Clip]) -> list[Clip]:
@@ -140,9 +141,8 @@ def nearby(base: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> dict[s
 
 def _some_missing(table: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> str:
     near = nearby(table if table.is_dir() else table.parent, clips, missing[:3])
-    return some(
-        [f"{clip.path} ({near[clip.name]} is there)" if clip.name in near else str(clip.path) for clip in missing]
-    )
+    said = {name: f" ({is_there(name, found)})" for name, found in near.items()}
+    return some([f"{clip.path}{said.get(clip.name, '')}" for clip in missing])
 
 
 def longest(place: Path, clips: Sequence[Clip]) -> float:
@@ -156,7 +156,7 @@ def longest(place: Path, clips: Sequence[Clip]) -> float:
             raise DataError(
                 f"none of the {len(clips)} listed clips exists, {listed}: restore them or correct the paths"
             )
-        there = next(clip for clip in clips if clip not in missing)
+        there = next(clip for clip in clips if _exists(clip.path))
         raise DataError(
             f"none of {len(clips)} clips is readable audio, {shown(there.path)} for one: convert them to WAV or FLAC"
         )

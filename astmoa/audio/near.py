@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import unicodedata
@@ -10,7 +11,7 @@ import urllib.parse
 from collections.abc import Collection, Iterator
 from pathlib import Path, PureWindowsPath
 
-_MOST_NAMES = 20_000  # in a folder that is searched for a name with a slip of the pen
+_MOST_NAMES = 20_000  # that are searched for a slip of the pen, or below the folder
 
 
 class Nearby:
@@ -24,15 +25,27 @@ class Nearby:
     def of(self, path: Path) -> str | None:
         """The path, from `base` where it lies below that, of what was probably meant; None where there is nothing.
 
-        Tried are backslashes, `~`, file://, %20, blanks around names, letter case, composed or decomposed accents,
-        another or no suffix, an absolute path of another machine, and a slip of the pen.
+        Tried are backslashes, `~`, file://, %20, blanks or quotation marks around names, letter case, composed or
+        decomposed accents, another or no suffix, an absolute path of another machine, a slip of the pen, and the same
+        name in a folder below.
         """
         inside = f"{self._base}{os.sep}"
         for reading in _readings(str(path).removeprefix(inside)):
             found = self._resolve(reading)
             if found is not None:
                 return found.removeprefix(inside)
-        return None
+        found = self._below.get(_key(re.split(r"[/\\]", str(path))[-1]))
+        return found.removeprefix(inside) if found and found not in self._taken else None
+
+    @functools.cached_property
+    def _below(self) -> dict[str, str]:
+        """Files in the folders below, by their names' keys; not all where there are many."""
+        found: dict[str, str] = {}
+        for folder, _, names in os.walk(self._base):
+            found |= {_key(name): os.path.join(folder, name) for name in names if not name.startswith(".")}
+            if len(found) > _MOST_NAMES:
+                break
+        return found
 
     def _resolve(self, listed: str) -> str | None:
         """The file below `base`, or anywhere if `listed` is absolute, whose path is alike."""
@@ -70,9 +83,17 @@ class Nearby:
         return self._names[folder]
 
 
+def is_there(missing: str, found: str) -> str:
+    """In words; names that look alike are told apart."""
+    if unicodedata.normalize("NFC", missing).strip() != unicodedata.normalize("NFC", found):
+        return f"{found} is there"
+    what = "accents written otherwise" if missing.strip() == missing else "no blanks around its name"
+    return f"{found} is there, with {what}"
+
+
 def _readings(listed: str) -> Iterator[str]:
     """What may be meant, the likeliest first."""
-    readings = [listed, listed.strip()]
+    readings = [listed, listed.strip(), listed.strip(" \t'\"")]
     if listed.lower().startswith("file:"):
         readings.append(urllib.parse.unquote(re.sub(r"^file:/+(localhost/+)?", "/", listed, flags=re.IGNORECASE)))
     readings += [urllib.parse.unquote(reading) for reading in readings]

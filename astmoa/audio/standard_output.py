@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ def kept_clean() -> Iterator[None]:
     """
     _flush_ours()
     try:
-        kept = os.dup(1)
+        kept = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)  # not in the place of a closed standard error
     except OSError:  # closed
         yield
         return

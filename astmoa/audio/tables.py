@@ -154,7 +154,6 @@ def _check_encoding(table: Path, rows: Sequence[Row], path: str | None) -> None:
             if value.isascii() or not any("\udc80" <= character <= "\udcff" for character in value):
                 continue
             if name != path or not is_plain(table.parent / value):
-                raise DataError(
-                    f"{table} line {row.line}: {name} {shown(value)} is not UTF-8 (Latin-1 or Windows-1252, perhaps): "
-                    "save the file as CSV in UTF-8"
-                )
+                read = value.encode(errors="surrogateescape").decode("cp1252", errors="replace")
+                what = f"{table} line {row.line}: {name} is not UTF-8 (as Windows-1252 it reads {shown(read)})"
+                raise DataError(f"{what}: save the file as CSV in UTF-8")
