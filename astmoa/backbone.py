@@ -199,9 +199,7 @@ def _check_fit(name: str, info: dict[str, Any]) -> None:
         )
     more = sorted(key for key in info["unexpected_keys"] if re.match(r"(\w+\.)?layers\.\d+\.", key))
     if more:
-        raise BackboneError(
-            f"backbone {name!r} has {more[0]}, of which its {CONFIG} does not know; save the model again"
-        )
+        raise BackboneError(f"backbone {name!r} has {more[0]}, which its {CONFIG} leaves out; save the model again")
 
 
 def _build(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> tuple[ASTModel, dict[str, Any]]:

@@ -114,7 +114,7 @@ def _left(out: Path, kind: str) -> list[Path]:
 def _restore(out: Path) -> None:
     """Give a bundle its name back that a writer, killed before its new one came to that name, had moved away."""
     with contextlib.suppress(OSError):  # of two that do so, one is faster
-        old = [] if out.exists() else _left(out, "old")
+        old = [] if out.exists() else [path for path in _left(out, "old") if (path / "bundle.json").is_file()]
         if old:
             old[-1].rename(out)
 

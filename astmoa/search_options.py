@@ -12,7 +12,7 @@ from astmoa import confidence, frontier
 from astmoa.config import complete
 from astmoa.errors import ConfigError
 from astmoa.shape import BackboneShape
-from astmoa.study_options import StudyOptions
+from astmoa.study_options import MOST_SEEDS, StudyOptions
 
 if TYPE_CHECKING:
     from astmoa.sweep.driver import Driver
@@ -182,7 +182,7 @@ class Confirmation:
             values = dict(part.split("=") for part in text.split(","))
             numbers = {key: int(value) for key, value in values.items()}
             ok = numbers.keys() <= {"seeds", "folds", "trials"} and numbers.get("seeds", 0) > 0
-            if not ok or numbers.get("trials", 1) < 1:
+            if not ok or numbers.get("trials", 1) < 1 or numbers["seeds"] > MOST_SEEDS:
                 raise ValueError
         except ValueError:
             example = "give seeds=5, or seeds=5,trials=60 (60 at most), or seeds=5,folds=1 (fold 1 alone)"

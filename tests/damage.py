@@ -1,8 +1,13 @@
-"""What happens to a file on its way: flipped bits, a cut, bytes too many, parts twice or in another place."""
+"""What happens to a file on its way: flipped bits, a cut, bytes too many, parts twice or in another place. And to what
+it says, where a program or a person has written something else there."""
 
 from __future__ import annotations
 
+import copy
+import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 _SIZES = (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f")
 
@@ -66,3 +71,70 @@ def _promise(content: bytes, rng: random.Random) -> bytes:
 
 
 _MISHAPS = (_flip, _cut_end, _cut_out, _insert, _double, _swap, _overwrite, _promise)
+
+
+def distort(value: Any, rng: random.Random) -> Any:
+    """A copy of what JSON or YAML can hold, with one to three parts gone, doubled or replaced by something odd."""
+    held = [copy.deepcopy(value)]
+    for _ in range(rng.randint(1, 3)):
+        holder, key = rng.choice(list(_places(held)))
+        how = rng.random()
+        if how < 0.15 and holder is not held:
+            del holder[key]
+        elif how < 0.25 and isinstance(holder, list) and holder is not held:
+            holder.insert(rng.randint(0, len(holder)), copy.deepcopy(holder[key]))
+        elif how < 0.35 and isinstance(holder[key], dict):
+            holder[key][rng.choice(("", "other", "x" * 5000, "\x1b[2J"))] = _odd(rng)
+        elif how < 0.5 and type(holder[key]) in (int, float) and abs(holder[key]) < 1e100:
+            holder[key] *= rng.choice((-1, 0, 10, 1000, 1e9, 0.5))
+        else:
+            holder[key] = _odd(rng)
+    return held[0]
+
+
+def _places(held: Any):
+    """Every part below, as the list or dictionary that holds it and its place there."""
+    for key in range(len(held)) if isinstance(held, list) else list(held):
+        yield held, key
+        if isinstance(held[key], dict | list):
+            yield from _places(held[key])
+
+
+def _odd(rng: random.Random) -> Any:
+    return rng.choice(_ODD)()
+
+
+def _deep() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(500):
+        nested = [nested]
+    return nested
+
+
+_ODD: tuple[Callable[[], Any], ...] = (
+    lambda: None,
+    lambda: True,
+    lambda: 0,
+    lambda: -1,
+    lambda: 2,
+    lambda: 10**6,
+    lambda: 2**63,
+    lambda: 10**400,
+    lambda: 0.5,
+    lambda: 1e308,
+    lambda: math.nan,
+    lambda: math.inf,
+    lambda: "",
+    lambda: "1",
+    lambda: "../../escaped",
+    lambda: "\x1b]0;title\x07\x1b[2J",
+    lambda: "a\nb\u202e",
+    lambda: "\udcff",
+    lambda: "x" * 200_000,
+    lambda: [],
+    lambda: {},
+    lambda: [1, 2, 3],
+    lambda: [None] * 1000,
+    lambda: {"name": None},
+    _deep,
+)

@@ -1,13 +1,26 @@
 import dataclasses
+import random
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astmoa.cli import _parse
-from astmoa.config import FAITHFUL_SWITCHES, METHODS, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
+from astmoa.config import (
+    FAITHFUL_SWITCHES,
+    METHODS,
+    DataConfig,
+    MethodConfig,
+    OptimConfig,
+    TrialConfig,
+    complete,
+    read_config,
+)
 from astmoa.errors import ConfigError
+from tests.damage import damage, distort
+from tests.refusals import refused
 
 methods = st.one_of(
     st.builds(
@@ -108,6 +121,21 @@ def test_the_hash_does_not_depend_on_the_order_of_keys():
         ({"optim": {"freq_mask": True}}, ["optim.freq_mask=True"]),
         ({"data": {"metric": "f1"}}, ["data.metric='f1'", "mAP"]),
         ({"data": {"seconds": 1e6}}, ["data.seconds", "at most 600"]),
+        ({"method": {"num_experts": 1_000_000}}, ["method.num_experts=1000000", "at most 10,000"]),
+        ({"method": {"slots_per_expert": 10_001}}, ["method.slots_per_expert=10001", "at most 10,000"]),
+        ({"method": {"name": "lora", "bottleneck_dim": 10**9}}, ["method.bottleneck_dim=1000000000", "at most 10,000"]),
+        ({"method": {"name": "prefix", "num_virtual_tokens": 10**9}}, ["num_virtual_tokens", "at most 10,000"]),
+        ({"method": {"layers": [0, 10**400]}}, ["method.layers=(0, 1000", "layer numbers"]),
+        ({"optim": {"epochs": 10**400}}, ["optim.epochs=1000", "at most 1,000,000"]),
+        ({"optim": {"lr": 10**400}}, ["optim.lr=1000", "float"]),
+        ({"optim": {"weight_decay": 10**5000}}, ["optim.weight_decay=<a very large int>"]),
+        ({"optim": {"time_mask": 10**400}}, ["optim.time_mask=1000"]),
+        ({"optim": {"betas": [10**400, 0.9]}}, ["optim.betas[0]=1000"]),
+        ({"seed": 10**5000}, ["seed=<a very large int>", "at most 18446744073709551615"]),
+        ({"data": {"fold": 10**400}}, ["data.fold=1000", "at most 1,000,000"]),
+        ({"x" * 10**6: 1}, ["unknown key 'xxx", " ...", "faithful"]),
+        ({"method": "x" * 10**6}, ["method='xxx", " ..."]),
+        ({"optim": {"lr": "9" * 10**6}}, ["optim.lr='999", " ..."]),
     ],
 )
 def test_impossible_values_are_named_in_one_line(values, parts):
@@ -115,6 +143,7 @@ def test_impossible_values_are_named_in_one_line(values, parts):
         TrialConfig.from_dict(values)
     message = str(caught.value)
     assert "\n" not in message
+    assert len(message) < 1000
     for part in parts:
         assert part in message
 
@@ -166,3 +195,66 @@ def test_each_papers_recipe():
     assert optim("esc50", "prefix").lr == 1e-2
     assert optim("esc50", "full").lr == 5e-5
     assert optim("esc50", "linear").lr == 1e-3
+
+
+def test_sizes_from_the_command_line_are_bounded_too():
+    """They do not come through a file."""
+    with pytest.raises(ConfigError, match=r"optim.lr=1000.* is not possible: give a number above 0"):
+        OptimConfig(lr=10**400)
+    with pytest.raises(ConfigError, match=r"optim.freq_mask=1000.* is not possible"):
+        OptimConfig(freq_mask=10**400)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it is empty"),
+        ("[1", "line 1: expected ',' or ']'"),
+        (b"\xff", "no YAML file"),
+        (BOMB, "more than 10,000 values"),
+        ("a: &a [*a]", "more than 10,000 values"),
+        ("a: &a {b: &b {<<: [*a, *b]}}", "more than 10,000 values"),
+        ("[" * 60_000, "recursion"),
+        ("#" * 70_000, "more than 65,536 bytes"),
+        ("seed: !!int ''", "no YAML file"),
+        ("seed: !!timestamp x", "no YAML file"),
+        ("seed: 2001-99-99", "no YAML file"),
+        ("seed: " + "9" * 5_000, "no YAML file"),
+        ("!!python/object/apply:os.system [exit]", "could not determine a constructor"),
+        ("seed: 0\0", "special characters are not allowed"),
+        ("optim: {lr: fast}", "optim.lr='fast' is not possible"),
+        ("3", "configuration=3 is not possible"),
+    ],
+)
+def test_a_file_that_holds_no_trial_is_one_line(text, words, tmp_path):
+    (tmp_path / "config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        read_config(tmp_path / "config.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_anchors_is_read(tmp_path):
+    """Somebody's own; ours have none."""
+    (tmp_path / "config.yaml").write_text("optim: {epochs: &n 3, batch_size: *n}\n")
+    assert read_config(tmp_path / "config.yaml").optim == OptimConfig(epochs=3, batch_size=3)
+    for path, words in ((tmp_path, "it is no file"), (tmp_path / "none", "does not exist")):
+        with pytest.raises(ConfigError, match=words):
+            read_config(path)
+
+
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=150)
+def test_damaged_files_are_a_trial_or_one_line(seed, tmp_path_factory):
+    path, rng = tmp_path_factory.mktemp("config") / "config.yaml", random.Random(seed)
+    text = yaml.safe_dump(complete(TrialConfig(method=MethodConfig("soft_moa", 4, 2, layers=(0, 2)))).to_dict())
+    if rng.random() < 0.5:
+        path.write_bytes(damage(text.encode(), rng))
+    else:
+        path.write_text(yaml.safe_dump(distort(yaml.safe_load(text), rng)))
+    if refused(ConfigError, read_config, path) is None:
+        config = complete(read_config(path))
+        assert TrialConfig.from_dict(config.to_dict()).hash() == config.hash()

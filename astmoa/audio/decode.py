@@ -13,9 +13,9 @@ import torchaudio
 
 from astmoa.audio import flac
 from astmoa.audio.fbank import SAMPLE_RATE
-from astmoa.audio.files import NotAFileError, PlainFile
+from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part, find_parts
-from astmoa.audio.sound import MOST_FRAMES, known_frames, open_part, read_blocks
+from astmoa.audio.sound import MOST_FRAMES, known_frames, open_part, read_blocks, reason
 from astmoa.errors import ClipError
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
@@ -39,10 +39,8 @@ def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
     path = Path(path)
     try:
         samples, rate = _read(path, seconds)
-    except FileNotFoundError:
-        raise ClipError(path, "no such file: correct the path or restore the file") from None
     except (soundfile.SoundFileError, OSError) as error:
-        raise ClipError(path, _reason(error)) from error
+        raise ClipError(path, reason(error)) from error
     if not samples.any():
         part = "" if seconds is None else f" in the first {seconds:g} s"
         raise ClipError(path, f"all samples are zero{part}: record it again or remove it")
@@ -53,18 +51,6 @@ def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
     ratio = Fraction(SAMPLE_RATE, rate).limit_denominator(1000)
     wave = torchaudio.functional.resample(torch.from_numpy(samples), ratio.denominator, ratio.numerator)
     return wave if seconds is None else wave[: num_samples(seconds)]
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong and how to mend it."""
-    if isinstance(error, NotAFileError):
-        return f"{error.strerror}: correct the path"
-    if isinstance(error, OSError):  # of the system, not of libsndfile
-        return f"cannot be read ({error.strerror or error}): correct the path, the rights or the disk"
-    reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-    if "SF_INFO" in reason:  # libsndfile's words for it help nobody
-        reason = "the header gives 0 as sample rate or number of channels"
-    return f"not readable as audio ({reason}): convert it to WAV or FLAC, or replace it"
 
 
 def _read(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from astmoa.audio.files import Excerpt, PlainFile
+from astmoa.audio.files import Excerpt, NotAFileError, PlainFile
 from astmoa.audio.parts import Part, find_parts
+from astmoa.errors import ClipError
 
 # Read piece by piece: a header that promises hours or hundreds of channels never becomes one allocation.
 _BLOCK = 262_144
@@ -24,23 +25,43 @@ _MOST_SECONDS = 3600.0
 _HEADLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM", ".au": "ULAW", ".snd": "ULAW"}
 
 
-def duration(path: Path, most: float | None = None) -> float | None:
-    """Seconds of sound, or `most` where there is more; None where it cannot be read. By headers as far as they are
-    right, otherwise by decoding."""
+def measure(path: Path, most: float | None = None) -> float:
+    """Seconds of sound, or `most` where there is more: by headers as far as they are right, otherwise by decoding.
+    Raises ClipError for what cannot be read."""
+    total = 0.0
     try:
         with PlainFile(path) as file:
-            total = 0.0
             for part in find_parts(file, most):
                 left = _MOST_SECONDS if most is None else most - total
                 with open_part(file, part) as sound:
-                    if sound.samplerate <= 0:
-                        return None
-                    total += _frames(sound, part, left) / sound.samplerate
+                    total += _frames(sound, part, left) / max(1, sound.samplerate)
                 if most is not None and total >= most:
                     return most
-            return total
-    except (soundfile.SoundFileError, OSError):
+    except (soundfile.SoundFileError, OSError) as error:
+        raise ClipError(path, reason(error)) from error
+    return total
+
+
+def duration(path: Path, most: float | None = None) -> float | None:
+    """As `measure`; None for what cannot be read."""
+    try:
+        return measure(path, most)
+    except ClipError:
         return None
+
+
+def reason(error: soundfile.SoundFileError | OSError) -> str:
+    """What is wrong with a file that could not be read, and how to mend it."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file: correct the path or restore the file"
+    if isinstance(error, NotAFileError):
+        return f"{error.strerror}: correct the path"
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error}): correct the path, the rights or the disk"
+    said = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
+    if "SF_INFO" in said:  # libsndfile's words for it help nobody
+        said = "the header gives 0 as sample rate or number of channels"
+    return f"not readable as audio ({said}): convert it to WAV or FLAC, or replace it"
 
 
 def known_frames(sound: soundfile.SoundFile, part: Part) -> int | None:
@@ -73,7 +94,7 @@ def open_part(file: PlainFile, part: Part) -> Iterator[soundfile.SoundFile]:
     if (part.start, part.end) == (0, file.size) and not part.patches and not part.shy:
         os.lseek(file.descriptor, 0, os.SEEK_SET)
         # Only the two files together are one in Sound Designer's format.
-        source = os.fspath(file.path) if suffix == ".sd2" else file.descriptor
+        source = os.fsencode(file.path) if suffix == ".sd2" else file.descriptor
     else:
         source = excerpt = Excerpt(file, part.start, part.end, part.patches, part.shy)
     open_sound = functools.partial(_Forward, mode="r", closefd=False)

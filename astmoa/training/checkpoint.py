@@ -116,7 +116,7 @@ def open_tensors(path: Path, num_records: int = 0) -> Saved:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if not {_FACTS} <= header.keys() <= {_FACTS, _CHECKSUM}:
-                raise ValueError("its header is not one of ours")
+                raise ValueError("its header is none of ours")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         return Saved(path, tensors, parse_json(header[_FACTS]), header.get(_CHECKSUM), header[_FACTS])
     except OSError as error:

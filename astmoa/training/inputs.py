@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
 
-from astmoa.audio.datasets import open_data
+from astmoa.audio.datasets import DataSet, open_data
+from astmoa.audio.doubles import find_doubles, told
 from astmoa.audio.fbank import SILENCE
 from astmoa.audio.splits import Splits
-from astmoa.audio.store import load_features
+from astmoa.audio.store import Features, load_features
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
+from astmoa.text import printable
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ def open_inputs(
         progress=progress,
     )
     splits = {fold: data.splits(fold, leave_out=features.bad) for fold in wanted}
+    for warning in (*data.warnings, *_doubles(data, features)):
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     labels = np.array([clip.label for clip in data.clips], dtype=np.int64) if data.targets is None else data.targets
     return Inputs(
         features=np.asarray(features.array),  # a memory map's own type would be pickled whole, once per worker
@@ -80,6 +85,18 @@ def open_inputs(
         has_folds=bool(data.folds),
         bad_clips={data.clips[index].name: reason for index, reason in features.bad.items()},
     )
+
+
+def _doubles(data: DataSet, features: Features) -> Iterator[str]:
+    """What a sweep should not be silent about: the same bytes on two sides of a split, or under two labels."""
+    names = [clip.name for clip in data.clips]
+    digests = [None if i in features.bad else digest for i, digest in enumerate(features.digests)]
+    found = find_doubles(digests, names, data.sides())
+    if found:
+        yield f"{told(found, 'on two sides')}: what is measured there was trained on"
+    found = None if data.multi_label else find_doubles(digests, names, [data.labels[clip.label] for clip in data.clips])
+    if found:
+        yield f"{told(found, 'under two labels')}: one of them is wrong"
 
 
 class DeviceData:

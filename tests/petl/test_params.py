@@ -9,7 +9,7 @@ from astmoa.backbone import Backbone
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.params import count_params, solve_bottleneck
+from astmoa.petl.params import LARGEST, check_size, count_params, solve_bottleneck
 from astmoa.shape import BackboneShape
 from tests.conftest import make_model
 from tests.petl.test_classifier import METHODS, identify
@@ -137,3 +137,18 @@ def test_a_backbone_without_biases_in_its_attention(method, pooling):
 def test_blocks_that_do_not_divide_the_width_are_not_counted():
     with pytest.raises(ConfigError, match="blocks must divide the width 768"):
         count_params(MethodConfig("oft", bottleneck_dim=5), AST_BASE)
+
+
+def test_what_is_too_large_is_refused_before_it_is_built():
+    """Full fine-tuning and the widest of the papers' adapters are far below."""
+    for method in (MethodConfig("full"), MethodConfig("aat_ms", bottleneck_dim=192)):
+        assert check_size(method, AST_BASE, 10) == count_params(method, AST_BASE, 10)
+        assert 10 * check_size(method, AST_BASE).num_trainable_params < LARGEST
+    with pytest.raises(ConfigError, match="has 91,227,481,824 trainable parameters: at most 1,000,000,000 are"):
+        check_size(MethodConfig("soft_moa", 10_000, 10_000), BackboneShape(hidden_size=76))
+
+
+def test_a_budget_above_the_widest_bottleneck_says_so():
+    with pytest.raises(ConfigError, match=r"the budget 1,000,000,000 is above what the widest .* r=10,000; lower it"):
+        solve_bottleneck(10**9, MethodConfig("bottleneck"), AST_BASE)
+    assert solve_bottleneck(10**8, MethodConfig("bottleneck"), AST_BASE).bottleneck_dim == 5420

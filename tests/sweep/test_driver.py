@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from astmoa import frontier
 from astmoa.errors import ConfigError, RunError
+from astmoa.records.reading import trial_record
 from astmoa.sweep.budget import Budget, check_failures
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.replay import MemoryJournal, VirtualClock, recorded, replay
@@ -340,6 +341,28 @@ def test_a_lost_worker_s_trial_goes_on_before_anything_new_and_is_no_failure():
         "losses": 1,
         "alone": False,
     }
+
+
+def test_a_trial_that_begins_anew_gives_another_account_of_its_epochs():
+    """Its checkpoint was damaged after two epochs. It is interrupted once more in the middle; nothing is missing from
+    its last account, and what the sweep decides by is as it was."""
+    clock = VirtualClock()
+    journal = MemoryJournal(clock)
+
+    for attempt, past, done, known in ((1, [], [1, 2], 2), (2, [], [1], 2), (3, [1], [2, 3], 3)):
+        events = list(journal.events)
+        made = driver(clock, journal, scheduler=None)
+        made.restore(events)
+        trial_id = made.next().trial_id
+        made.start(trial_id)
+        for number in past + done:
+            record = {"epoch": number, "val_accuracy": 0.5, "val_loss": attempt, "seconds": 1.0}
+            assert made.report(trial_id, record, None, 1.0, done_now=number in done)
+        assert made.trials[trial_id].epoch == known
+    told = [(e["epoch"], e["val_loss"]) for e in of(journal.events, "epoch")]
+    assert told == [(1, 1), (2, 1), (1, 2), (2, 3), (3, 3)]
+    record = trial_record([event for event in journal.events if event.get("trial_id") == trial_id])
+    assert [(e["epoch"], e["val_loss"]) for e in record.epochs] == [(1, 2), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize(("strike", "times"), [(True, 3), (False, 10)])

@@ -68,3 +68,18 @@ def test_a_notice_is_heeded_where_the_store_does_not_work(setup, broken, tmp_pat
     with pytest.raises(SystemExit):
         made.step()
     assert not made._folder.exists()
+
+
+def test_what_a_trial_has_done_now_is_told_apart_from_its_past(setup, monkeypatch):
+    """And a note of a damaged checkpoint goes with the first epoch, for the journal."""
+    monkeypatch.setattr(worker.TrialWorker, "_device_seconds", lambda self: 1.0)
+    records = [{"epoch": number} for number in (1, 2, 3)]
+    for resumed, note in ((2, None), (0, "its checkpoint was damaged")):
+        made = worker.TrialWorker.__new__(worker.TrialWorker)
+        config = types.SimpleNamespace(optim=types.SimpleNamespace(epochs=4))
+        made._setup, made._noticed = setup, False
+        made._trial = types.SimpleNamespace(config=config, note=note, resumed_epochs=resumed)
+        made._epochs = iter(records)
+        told = [made.step()["news"] for _ in records]
+        assert [news.done_now for news in told] == [number > resumed for number in (1, 2, 3)]
+        assert [news.record for news in told] == [records[0] | ({"note": note} if note else {}), *records[1:]]

@@ -1,8 +1,9 @@
 import dataclasses
-import errno
 import itertools
 import math
 import os
+import random
+import re
 import signal
 import time
 
@@ -16,12 +17,13 @@ from astmoa.audio.fbank import GREY
 from astmoa.backbone import Backbone
 from astmoa.config import MethodConfig, OptimConfig, TrialConfig
 from astmoa.errors import AstmoaError, ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
-from astmoa.training import checkpoint
 from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.trial import CHECKPOINT, Trial, cosine_lr
 from tests.conftest import make_inputs, make_model
+from tests.damage import damage, distort
 from tests.petl.test_classifier import identify
+from tests.refusals import refused
 
 CPU = torch.device("cpu")
 METHODS = [
@@ -283,38 +285,111 @@ def test_an_epoch_begun_on_another_kind_of_device_goes_on(uninterrupted, tmp_pat
     assert interrupted(*trial, tmp_path, math.inf) == (False, 13)
 
 
-def test_two_writers_with_one_process_id_use_different_temporary_files(tmp_path, monkeypatch):
-    """Machines that share a folder may have the same ones."""
-    names, write = [], checkpoint.save_file
-    monkeypatch.setattr(os, "getpid", lambda: 7)
-    monkeypatch.setattr(checkpoint, "save_file", lambda t, path, **kw: (names.append(path), write(t, path, **kw)))
-    for _ in range(2):
-        save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {})
-    assert len(set(names)) == 2
-    assert {name.parent for name in names} == {tmp_path}, "a rename is atomic only within a file system"
+def test_a_damaged_checkpoint_is_no_end_the_trial_begins_anew_and_says_so(uninterrupted, tmp_path):
+    """One flipped bit, in the middle of the second epoch; what comes out is what comes out of a whole run."""
+    *trial, whole = uninterrupted
+    interrupted(*trial, tmp_path, 9)
+    path = tmp_path / CHECKPOINT
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with Trial(trial[0], trial[1], DeviceData(trial[2], CPU), tmp_path) as again:
+        assert again.note == f"{path} is damaged (its checksum is another one): the trial begins anew"
+        assert again.resumed_epochs == 0
+        assert_same_runs(([*timeless(*again.epochs())], *timeless(again.test()), again.classifier.tensors()), whole)
+    with Trial(trial[0], trial[1], DeviceData(trial[2], CPU), tmp_path) as finished:
+        assert (finished.note, finished.resumed_epochs) == (None, 3)
 
 
-def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatch):
-    save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {"is": "old"})
-
-    def fill_the_disk(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", fill_the_disk)
-    with pytest.raises(OSError, match="No space left"):
-        save_tensors(tmp_path / CHECKPOINT, {"a": torch.zeros(2)}, {"is": "new"})
-    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
-    assert load_tensors(tmp_path / CHECKPOINT)[1] == {"is": "old"}
+@pytest.fixture(scope="module")
+def half_done(uninterrupted, tmp_path_factory):
+    """The checkpoint of a trial in the middle of its second epoch."""
+    folder = tmp_path_factory.mktemp("half")
+    assert interrupted(*uninterrupted[:3], folder, 9) == (True, 7)
+    return folder / CHECKPOINT
 
 
-def test_what_a_killed_process_left_is_removed_but_nothing_that_may_still_be_written(tmp_path):
-    left, young, other = (tmp_path / f"{name}.tmp" for name in (f"{CHECKPOINT}.12", f"{CHECKPOINT}.ab", "mine.12"))
-    for path, age in ((left, 7200), (young, 60), (other, 7200)):
-        path.write_bytes(b"half")
-        os.utime(path, (time.time() - age,) * 2)
-    save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {})
-    assert set(tmp_path.iterdir()) == {young, other, tmp_path / CHECKPOINT}
+def spoil(kind, name, change):
+    """A change of one tensor."""
+    return lambda tensors, facts: tensors.update({f"{kind}/{name}": change(tensors[f"{kind}/{name}"])})
+
+
+def tell(**changes):
+    return lambda tensors, facts: facts.update(changes)
+
+
+def first_epoch(**changes):
+    return lambda tensors, facts: facts["records"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (spoil("current", "head.bias", lambda t: t[:1]), r"current/head.bias has the shape \[1\], not \[3\]"),
+        (spoil("best", "head.weight", lambda t: t.half()), "best/head.weight is of type float16, not float32"),
+        (spoil("current", "head.weight", lambda t: t * math.nan), "current/head.weight holds values that"),
+        (spoil("exp_avg", "norm.bias", lambda t: t * math.inf), "exp_avg/norm.bias holds values that are no finite"),
+        (spoil("exp_avg_sq", "norm.bias", lambda t: -1 - t), "exp_avg_sq/norm.bias holds values that are no means"),
+        (spoil("step", "norm.bias", lambda t: t[None]), r"step/norm.bias has the shape \[1\], not \[\]"),
+        (lambda tensors, facts: tensors.pop("exp_avg/norm.bias"), "exp_avg/norm.bias is missing"),
+        (lambda tensors, facts: tensors.pop("step/norm.bias"), "exp_avg/norm.bias is not part of it"),
+        (lambda tensors, facts: tensors.update({"other": torch.ones(1)}), "other is not part of it"),
+        (spoil("unfinished", "total", lambda t: t.expand(9).clone()), r"unfinished/total has the shape \[9\]"),
+        (spoil("unfinished", "augment", lambda t: t.fill_(255)), "Invalid mt19937 state"),
+        (spoil("unfinished", "augment", lambda t: t.float()), "unfinished/augment is of type float32, not uint8"),
+        (tell(records=None), "records: Input should be a valid list"),
+        (tell(records=[], best_epoch=1), "best_epoch 1 is none of its epochs"),
+        (tell(best_epoch=0), "best_epoch 0 is none of its epochs"),
+        (tell(best_epoch=10**400), "best_epoch .* is none of its epochs"),
+        (tell(best_epoch=True), "best_epoch: Input should be a valid integer"),
+        (tell(bf16="no"), "bf16: Input should be a valid boolean"),
+        (first_epoch(epoch=2), "its epochs are not the first ones of 3"),
+        (first_epoch(val_loss="low"), "records.0.val_loss: Input should be a valid number"),
+        (first_epoch(seconds=-1), "records.0.seconds: Input should be greater than or equal to 0"),
+        (first_epoch(train_loss=math.nan), "records.0.train_loss: Input should be a finite number"),
+        (tell(unfinished={"steps": 6, "train_seconds": 1, "val_seconds": 0}), "longer than an epoch"),
+        (tell(unfinished={"steps": 1}), "unfinished.train_seconds: Field required"),
+        (tell(unfinished=None), "unfinished: Input should be a valid dictionary"),
+        (lambda tensors, facts: facts.pop("unfinished"), "unfinished/augment is not part of it"),
+    ],
+)
+def test_a_checkpoint_that_fits_no_trial_changes_nothing_of_it(change, words, uninterrupted, half_done, tmp_path):
+    """With a checksum that is right: somebody else has made it, or an older version."""
+    trial_config, backbone, inputs, _ = uninterrupted
+    tensors, facts = load_tensors(half_done)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    change(tensors, facts)
+    save_tensors(tmp_path / CHECKPOINT, tensors, facts)
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU)) as fresh:
+        wanted = {name: tensor.detach().clone() for name, tensor in fresh.classifier.tensors().items()}
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), tmp_path) as trial:
+        assert re.search(f"{CHECKPOINT} is damaged .*{words}", trial.note)
+        assert "\n" not in trial.note
+        assert (trial.records, trial.best, trial.best_epoch, trial.spent) == ([], {}, 0, 0.0)
+        assert not trial.optimizer.state
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in trial.classifier.tensors().items())
+
+
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=40)
+def test_damaged_checkpoints_are_gone_on_from_as_they_were_or_not_at_all(
+    seed, uninterrupted, half_done, tmp_path_factory
+):
+    """Bytes of the file, or what it says, written anew with a checksum that is right."""
+    trial_config, backbone, inputs, _ = uninterrupted
+    folder, rng = tmp_path_factory.mktemp("trial"), random.Random(seed)
+    if rng.random() < 0.5:
+        (folder / CHECKPOINT).write_bytes(damage(half_done.read_bytes(), rng))
+    else:
+        tensors, facts = load_tensors(half_done)
+        save_tensors(folder / CHECKPOINT, tensors, distort(facts, rng))
+    refused(RunError, open_and_close, trial_config, backbone, inputs, folder)
+
+
+def open_and_close(trial_config, backbone, inputs, folder):
+    """RunError: the checkpoint says that it belongs to something else."""
+    with Trial(trial_config, backbone, DeviceData(inputs, CPU), folder) as trial:
+        assert (trial.note is None) == (trial.resumed_epochs == 1)
 
 
 def test_a_finished_checkpoint_is_only_tested_again(tiny_backbone, tiny_inputs, tmp_path):
