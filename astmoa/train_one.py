@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from astmoa.backbone import load_backbone
 from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import RunError
+from astmoa.lock import hold
 from astmoa.petl.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records import end_interval
@@ -26,7 +28,15 @@ BUNDLE = "bundle"
 
 
 def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
-    """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there."""
+    """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there.
+
+    Raises RunError where another process has `out`.
+    """
+    with hold(out) if out is not None else contextlib.nullcontext():
+        return _train_one(config, out, as_json)
+
+
+def _train_one(config: TrialConfig, out: Path | None, as_json: bool) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(config.backbone.name)
     check_size(config.method, backbone.shape)
@@ -84,14 +94,11 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
 
 
 def check_out(out: Path) -> None:
-    """Make the folder and write into it, before anything is read or trained. Raises RunError where that is not possible
-    or its bundle could not be replaced in the end."""
+    """Write into the folder, before anything is read or trained. Raises RunError where that is not possible or its
+    bundle could not be replaced in the end."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"\0" * 4096)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunError(f"{error.filename} is no folder: give --out a folder, or a new name") from None
     except OSError as error:
         why = error.strerror or error
         raise RunError(
