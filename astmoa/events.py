@@ -113,6 +113,7 @@ class _Sweep(TypedDict):
     paper: NotRequired[_Paper | None]
     num_trials: NotRequired[Count]
     storage: NotRequired[Words | None]
+    tracker: NotRequired[Words | None]
     machine: NotRequired[Words | None]
     versions: NotRequired[dict[Label, Label]]
     package: NotRequired[Label | None]

@@ -26,7 +26,7 @@ from astmoa.journal import FORMAT, unfinished_line
 from astmoa.journal import NAME as JOURNAL
 from astmoa.lock import hold
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
-from astmoa.resume import check_unchanged, plain, stored_options
+from astmoa.resume import check_unchanged, plain, stored_options, tracker
 from astmoa.shape import BackboneShape
 from astmoa.storage import VARIABLE as STORAGE_VARIABLE
 from astmoa.storage import Store, Upload, bring_run, check_same_run, folder_of, is_address, split
@@ -107,7 +107,7 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     from astmoa.backbone import load_backbone
     from astmoa.records import load_sweep
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
-    from astmoa.tracking import LiveMirror, default_uri
+    from astmoa.tracking import LiveMirror
     from astmoa.training.inputs import open_inputs
 
     store = Store(kept) if kept else None
@@ -139,7 +139,9 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         tell(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(out)
+    uri, another = tracker(out, options.tracking_uri)
+    if another:
+        tell(another)
     argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
@@ -155,8 +157,9 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     sweep_id = earlier[0]["sweep_id"] if earlier else header["sweep_id"]
     if store is not None:
         header["storage"] = redact(kept)
+    header["tracker"] = redact(uri)
     upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
-    own_runs.note(sweep_id, storage=kept)
+    own_runs.note(sweep_id, storage=kept, tracking_uri=uri)
     with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)

@@ -36,23 +36,9 @@ def check_address(uri: str) -> None:
         _check_sqlite(uri, scheme, rest)
 
 
-def shown(uri: str) -> str:
-    """The address without its password, whatever characters that has."""
-    scheme, sign, rest = uri.partition("://")
-    if not sign or scheme.lower().partition("+")[0] == "sqlite":
-        return redact(uri)
-    end = re.search(r"[/?#]", rest)
-    host = rest if end is None else rest[: end.start()]
-    # A slash that a password holds unescaped: what is before it is no host with its port.
-    if "@" not in host and "@" in rest and not re.fullmatch(r"(\[[^]]*\]|[^:]*)(:\d*)?", host):
-        return f"{scheme}://***@{redact(rest.rpartition('@')[2])}"
-    user, at, _ = host.rpartition("@")
-    return redact(f"{scheme}://***@{rest[len(user) + 1 :]}" if at else uri)
-
-
 def without_secrets(text: str, uri: str) -> str:
     """What somebody else says of this address, without its password: libraries quote either, or both."""
-    text = text.replace(uri, shown(uri))
+    text = text.replace(uri, redact(uri))
     hidden = re.search(r"://[^:/@]*:(.*)@", uri)
     return redact(text.replace(hidden[1], "***") if hidden and hidden[1] else text)
 
@@ -116,4 +102,4 @@ def _meant(uri: str) -> str:
 
 
 def _wrong(uri: str, why: str) -> WrongAddress:
-    return WrongAddress(f"no tracker has the address {shown(uri)!r}: {why}")
+    return WrongAddress(f"no tracker has the address {redact(uri)!r}: {why}")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from astmoa.files import unfinished_name
-from astmoa.provenance import program
-from astmoa.tracking.address import WrongAddress, shown, sqlite_file
+from astmoa.provenance import program, redact
+from astmoa.tracking.address import WrongAddress, sqlite_file
 
 _KEPT_IN = ("sqlite", "postgresql", "mysql", "mssql")
 _TABLES = {"experiments", "runs", "metrics", "params", "tags"}
@@ -34,22 +34,22 @@ def check_database(uri: str) -> None:
         return
     if not tables >= _TABLES:
         raise WrongAddress(
-            f"{shown(uri)} is another program's: its {len(tables)} tables are not MLflow's; give a new one"
+            f"{redact(uri)} is another program's: its {len(tables)} tables are not MLflow's; give a new one"
         )
     if version is None:
         raise WrongAddress(
-            f"{shown(uri)} is not MLflow's, or its making was cut off: give a new one, or remove it if you can spare it"
+            f"{redact(uri)} is not MLflow's, or its making was cut off: give a new one, or remove this one"
         )
     known, newest = _versions()
     if version not in known:
         raise WrongAddress(
-            f"{shown(uri)} was made by another MLflow (version {version} of its tables): use that one, or a newer one "
+            f"{redact(uri)} was made by another MLflow (version {version} of its tables): use that one, or a newer one "
             f"({program('python')} -m pip install -U mlflow)"
         )
     if version != newest:
         raise WrongAddress(
-            f"{shown(uri)} was made by an older MLflow: give its server's http address, or copy it and then call "
-            f"{program('mlflow')} db upgrade {shown(uri)}"
+            f"{redact(uri)} was made by an older MLflow: give its server's http address, or copy it and then call "
+            f"{program('mlflow')} db upgrade {redact(uri)}"
         )
 
 
@@ -76,9 +76,9 @@ def make_database(path: Path, make: Callable[[str], object]) -> None:
 def _is_there(path: Path, uri: str) -> bool:
     """Is there something in it? Raises WrongAddress where it can be no database."""
     if path.exists() and not path.is_file():
-        raise WrongAddress(f"{shown(uri)} is a folder, or no usual file: give sqlite:///PATH/mlflow.db")
+        raise WrongAddress(f"{redact(uri)} is a folder, or no usual file: give sqlite:///PATH/mlflow.db")
     if path.is_file() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        raise WrongAddress(f"{shown(uri)} cannot be written, nor files beside it: check your rights")
+        raise WrongAddress(f"{redact(uri)} cannot be written, nor files beside it: check your rights")
     return path.is_file() and path.stat().st_size > 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from astmoa.errors import TrackingError
 from astmoa.provenance import program, redact
-from astmoa.tracking.address import ADVICE, shown, without_secrets
+from astmoa.tracking.address import ADVICE, without_secrets
 
 # What to install for a driver that is not there, where it has not the module's name.
 _PACKAGES = {
@@ -58,7 +58,7 @@ def told(error: BaseException, uri: str, remedy: str | None = None) -> TrackingE
     first = "check path and rights" if isinstance(error, OSError) and error.filename else "start the server"
     ways = "; ".join(filter(None, (mend, remedy))) or f"{first}, or give another --tracking-uri"
     kind = Disturbed if re.search(_MEANWHILE, str(error)) else TrackingError
-    return kind(f"tracking at {shown(uri)} failed ({why}); {ways}")
+    return kind(f"tracking at {redact(uri)} failed ({why}); {ways}")
 
 
 def reason(error: BaseException) -> str:

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from astmoa.provenance import redact
 from astmoa.text import printable
-from astmoa.tracking.address import shown
 from astmoa.tracking.server import again
 
 _log_warning = logging.getLogger("astmoa.tracking").warning
@@ -92,4 +92,4 @@ class LiveMirror:
         how = f"ended by itself (exit code {self._process.returncode})"
         if self._hung:
             how = f"did not come to an end within {_LONGEST_END:.0f} s"
-        return printable(f"tracking at {shown(self._uri)} {how}; {again(self._run_dir, self._uri)}")
+        return printable(f"tracking at {redact(self._uri)} {how}; {again(self._run_dir, self._uri)}")

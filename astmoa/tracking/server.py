@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astmoa.errors import TrackingError
-from astmoa.provenance import program
-from astmoa.tracking.address import artifact_folder, check_address, shown, sqlite_file
+from astmoa.provenance import program, redact
+from astmoa.tracking.address import artifact_folder, check_address, sqlite_file
 from astmoa.tracking.database import check_database, is_database, make_database
 from astmoa.tracking.failure import NO_MLFLOW, told
 
@@ -109,7 +109,7 @@ def check(uri: str) -> None:
 
 def again(run_dir: Path, uri: str | None = None) -> str:
     """How to make up for what a tracker missed: the end of a message. Without `uri`: at another address."""
-    address = shown(uri) if uri else "ADDRESS"
+    address = redact(uri) if uri else "ADDRESS"
     command = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", address])
     return f"nothing is lost, fill it in later with: {command}"
 
@@ -117,13 +117,13 @@ def again(run_dir: Path, uri: str | None = None) -> str:
 def ui_command(uri: str) -> str:
     """The command that shows these runs in a browser, ready to paste."""
     if uri.startswith(("http://", "https://")):
-        return shlex.join([program("python"), "-m", "webbrowser", shown(uri)])
+        return shlex.join([program("python"), "-m", "webbrowser", redact(uri)])
     database, folder = sqlite_file(uri), artifact_folder(uri)
     words = [
         program("mlflow"),
         "ui",
         "--backend-store-uri",
-        shown(uri) if database is None else f"sqlite:///{database}",
+        redact(uri) if database is None else f"sqlite:///{database}",
     ]
     if folder is not None:  # or it leaves a folder where it is called
         words += ["--default-artifact-root", str(folder)]
