@@ -14,6 +14,7 @@ from rich.console import Console
 
 from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete, read_config
+from astmoa.config.checks import shown
 from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line
@@ -23,6 +24,7 @@ from astmoa.shape import BackboneShape
 from astmoa.text import printable
 
 Positional = tyro.conf.Positional
+_LARGEST_SIZE = 10**9
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,11 @@ class Params:
             ("intermediate_size", 1),
             ("num_classes", 0),
         ):
-            if getattr(self, key) is not None and getattr(self, key) < least:
+            value = getattr(self, key)
+            if value is not None and not least <= value <= _LARGEST_SIZE:
                 raise ConfigError(
-                    f"{key}={getattr(self, key)} is not possible: give a whole number of at least {least}"
+                    f"{key}={shown(value)} is not possible: give a whole number of at least {least} and at most "
+                    f"{_LARGEST_SIZE:,}"
                 )
         fields = {field.name for field in dataclasses.fields(MethodConfig)}
         method = MethodConfig(**{key: value for key, value in vars(self).items() if key in fields})

@@ -189,7 +189,7 @@ def _named(words: dict[str, Any]) -> str:
 
 def _not_writable(run_dir: Path, error: OSError | ValueError) -> RunError:
     why = getattr(error, "strerror", None) or error
-    return RunError(f"{run_dir}: cannot be written ({why}): give --out (or --storage) a folder that can")
+    return RunError(f"{run_dir} cannot be written ({why}): make room, mend the path, or give another --out (--storage)")
 
 
 def _remove_if_empty(run_dir: Path) -> None:

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import torch
 
 from astmoa.backbone import load_backbone
 from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
-from astmoa.errors import RunError
+from astmoa.errors import ConfigError, RunError
+from astmoa.lock import hold
 from astmoa.petl.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records import end_interval
 from astmoa.text import printable
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
+from astmoa.typed import first_line
 
 BUNDLE = "bundle"
 """In a trial's folder."""
 
 
 def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
-    """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there."""
+    """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there.
+
+    Raises RunError where `out` cannot be written or another process has it, ConfigError where the machine's memory is
+    too small, before anything is trained as far as that is known then.
+    """
+    try:
+        with hold(out) if out is not None else contextlib.nullcontext():
+            return _train(config, out, as_json)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"out of device memory ({first_line(error)[:200]}): lower --optim.batch-size, or train in bf16"
+        ) from error
+
+
+def _train(config: TrialConfig, out: Path | None, as_json: bool) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(config.backbone.name)
     check_size(config.method, backbone.shape)
@@ -35,6 +53,7 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
     inputs = open_inputs(config.data)
     backbone.fit_positions(inputs.num_frames)
     params = check_size(config.method, backbone.shape, len(inputs.label_names)).to_dict()
+    _check_memory(params["num_trainable_params"], device)
     backbone.model.to(device)
     start = time.perf_counter()
     with Trial(config, backbone, DeviceData(inputs, device), out) as trial:
@@ -84,20 +103,27 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> d
 
 
 def check_out(out: Path) -> None:
-    """Make the folder and write into it, before anything is read or trained. Raises RunError where that is not possible
-    or its bundle could not be replaced in the end."""
+    """Write into the folder, before anything is read or trained. Raises RunError where that is not possible or its
+    bundle could not be replaced in the end."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"\0" * 4096)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunError(f"{error.filename} is no folder: give --out a folder, or a new name") from None
     except OSError as error:
         why = error.strerror or error
         raise RunError(
             f"{out} cannot be written ({why}): make room or mend the path, or choose another --out"
         ) from None
     check_replaceable(out / BUNDLE)
+
+
+def _check_memory(num_params: int, device: torch.device) -> None:
+    """Raises ConfigError where not even the parameters, their gradients and the optimiser's two moments have room."""
+    free = psutil.virtual_memory().available if device.type == "cpu" else torch.cuda.mem_get_info(device)[0]
+    if 16 * num_params > free:
+        raise ConfigError(
+            f"{num_params:,} trainable parameters need more than {16 * num_params / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB are free: train fewer"
+        )
 
 
 def _line(record: dict, trial: Trial, start: float) -> str:

@@ -54,20 +54,54 @@ def audio(folder: Path, rng: random.Random):
     return lambda: (duration(path), load_clip(path, rng.choice((0.5, 5.0, None))))
 
 
-_ROWS = [
-    f"{split}{number}.wav,{label},{split}"
-    for split in ("train", "val", "test")
-    for number, label in ((0, "a"), (1, "b"))
-]
+_SIDES = ("train", "val", "test")
+_ROWS = [[f"{side}{n}.wav", label, side, str(n), f"g{side}{n}"] for side in _SIDES for n, label in enumerate("ab")]
+_ODD = (
+    "",
+    " ",
+    '"',
+    "a,b",
+    "a\nb",
+    "\x1b[31m",
+    "\0",
+    "é",
+    "e\u0301",
+    "x" * 300,
+    "B",
+    "-1",
+    "9" * 5000,
+    "../..",
+    "~",
+    "\udce9",
+)
+
+
+def _edited(rows: list[list[str]], rng: random.Random) -> list[list[str]]:
+    """As a person or a spreadsheet may spoil a table: fields too many, too few, exchanged or odd."""
+    rows = [list(row) for row in rows]
+    for _ in range(rng.randint(1, 3)):
+        row = rng.choice(rows)
+        place = rng.randrange(len(row) + 1)
+        match rng.randrange(4):
+            case 0:
+                row.insert(place, rng.choice(_ODD))
+            case 1:
+                del row[place:]
+            case 2:
+                row[place : place + 1] = [rng.choice(_ODD)]
+            case 3:
+                rng.shuffle(row)
+    return rows
 
 
 def manifest(folder: Path, rng: random.Random):
-    """One list of six clips that are there, with every kind of column."""
-    rows = [f"{row},{number},speaker{number}" for number, row in enumerate(_ROWS)]
-    layouts.wavs([folder / row.split(",")[0] for row in rows])
-    text = "\n".join(["path,label,split,fold,group", *rows]) + "\n"
-    content = text.encode(rng.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-8")))
-    (folder / "manifest.csv").write_bytes(damage(content, rng))
+    """One list of six clips that are there; half of them spoilt as text, half as bytes."""
+    layouts.wavs([folder / row[0] for row in _ROWS])
+    as_text = rng.random() < 0.5
+    rows = [["path", "label", "split", "fold", "group"], *_ROWS]
+    text = "\n".join(",".join(row) for row in (_edited(rows, rng) if as_text else rows)) + "\n"
+    content = text.encode(rng.choice(("utf-8", "utf-8-sig")), errors="surrogateescape")
+    (folder / "manifest.csv").write_bytes(content if as_text else damage(content, rng))
     config = DataConfig("csv", root=str(folder), skip_bad_clips=rng.random() < 0.5)
     return lambda: open_data(config)
 

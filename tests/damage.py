@@ -106,7 +106,7 @@ def _odd(rng: random.Random) -> Any:
 
 def _deep() -> list[Any]:
     nested: list[Any] = []
-    for _ in range(500):
+    for _ in range(100):
         nested = [nested]
     return nested
 

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from astmoa.journal import NAME, read_journal
+from tests.disks import fill, small_disk
 from tests.sweep.machines import until
 from tests.test_export import write_tones
 from tests.test_study import ROOT
 
 pytestmark = pytest.mark.slow
-
-
-@contextlib.contextmanager
-def small_disk(place: Path, mib: int) -> Iterator[Path]:
-    """A real file system of so many MiB."""
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", place], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("file systems cannot be mounted here: a disk that fills up is not tested")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """To the last byte."""
-    ballast = disk / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 9, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(size * b"x")
-    with pytest.raises(OSError, match="No space left"):
-        (disk / "one byte more").write_bytes(b"x")
-    return ballast
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +47,7 @@ def check_each_epoch_once(run_dir: Path) -> None:
 
 
 def test_the_run_folders_and_the_caches_disk(command, tmp_path):
-    with small_disk(tmp_path / "disk", 16) as disk, small_disk(tmp_path / "cache", 16) as cache:
+    with small_disk(tmp_path / "disk", 16_000) as disk, small_disk(tmp_path / "cache", 16_000) as cache:
         out, mine = disk / "run", {"ASTMOA_CACHE": str(cache)}
         tracker = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
         first = run([*command, *tracker, "--out", out], disk, out / NAME, **mine)
@@ -84,14 +57,14 @@ def test_the_run_folders_and_the_caches_disk(command, tmp_path):
         assert "No space left on device" in last
         assert str(out) in last
         fill(cache)
-        (disk / "ballast").unlink()
+        (disk / "filler").unlink()
         second = run([*command, "--resume", out], **mine)
         assert second.returncode == 0, second.stderr
         check_each_epoch_once(out)
 
 
 def test_the_temporary_folders_disk(command, tmp_path):
-    with small_disk(tmp_path / "tmp", 1200) as disk:  # no sweep begins with less than 1 GiB
+    with small_disk(tmp_path / "tmp", 1_200_000) as disk:  # no sweep begins with less than 1 GiB
         out = tmp_path / "run"
         first = run([*command, "--out", out], disk, out / NAME, TMPDIR=str(disk))
         assert "Traceback" not in first.stderr

@@ -132,17 +132,17 @@ class _Look(NamedTuple):
 
 def _look(data: DataSet, index: int, fast: bool) -> _Look:
     clip = data.clips[index]
-    seconds = data.seconds
+    seconds = 0.0
     try:
         if clip.span is not None:
             seconds = clip.span[1] - clip.span[0]
-        elif clip.path is not None:
-            seconds = measure(clip.path)
+        else:
+            seconds = data.seconds if clip.path is None else measure(clip.path)
         if fast:
             return _Look(seconds, None if seconds > 0 else "it announces no samples", None)
         data.load(index)
     except ClipError as error:
-        return _Look(0.0 if clip.span is None and clip.path is not None and fast else seconds, error.reason, None)
+        return _Look(seconds, error.reason, None)
     return _Look(seconds, None, None if clip.path is None else content_digest(data, index))
 
 

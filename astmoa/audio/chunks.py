@@ -155,7 +155,7 @@ def _may_end(file: PlainFile, form: _Form, start: int, length: int) -> bool:
 def _is_silent(file: PlainFile, place: int) -> bool:
     """Whether only zeros follow, as far as one cares to look."""
     blocks = range(place, min(file.size, place + _MOST_ZEROS), _BLOCK)
-    return file.size - place <= _MOST_ZEROS and not any(any(file.read_at(at, _BLOCK)) for at in blocks)
+    return file.size - place <= _MOST_ZEROS and not any(file.read_at(at, _BLOCK).strip(b"\0") for at in blocks)
 
 
 def _is_name(file: PlainFile, form: _Form, place: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part
 
 HEADER = 42  # "fLaC", the head of a block, and the 34 bytes of the first one, STREAMINFO
-_LARGEST_FRAME = 65_536
+_LARGEST_FRAME, _MOST_LOOKED_AT = 65_536, 1 << 18
+_MAY_BEGIN = re.compile(rb"\xff[\xf8\xf9]")
 _ID3V1 = 128
 
 
@@ -58,15 +60,10 @@ def part(file: PlainFile, start: int) -> Part:
 
 def _frames(file: PlainFile, first: int, end: int, known: Info) -> set[tuple[int, int]]:
     """The first sample, and the one behind the last, of every frame that begins in the last bytes of the file."""
-    begin = max(first, end - (known.frame or _LARGEST_FRAME) - 16)
+    begin = max(first, end - min(known.frame or _LARGEST_FRAME, _MOST_LOOKED_AT) - 16)
     tail = file.read_at(begin, end - begin)
-    found, place = set(), tail.find(b"\xff")
-    while place >= 0:
-        samples = _samples(tail[place : place + 16], known.block)
-        if samples is not None:
-            found.add(samples)
-        place = tail.find(b"\xff", place + 1)
-    return found
+    heads = (tail[found.start() : found.start() + 16] for found in _MAY_BEGIN.finditer(tail))
+    return {samples for head in heads if (samples := _samples(head, known.block)) is not None}
 
 
 def _samples(head: bytes, block: int) -> tuple[int, int] | None:

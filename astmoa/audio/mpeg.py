@@ -8,6 +8,7 @@ libmpg123 is not told the file's size (`Part.shy`): then it counts itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from astmoa.audio.files import PlainFile
@@ -23,7 +24,10 @@ _BIT_RATES = {
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _MARGIN_SECONDS = 2.0  # what is counted beyond the wanted part: encoders' delays, and more
-_BLOCK = 65_536
+_BLOCK, _FIRST_BLOCK = 65_536, 4_096
+# What may begin a frame, by its first three bytes; and how many such places are looked at before one gives up.
+_MAY_BEGIN = re.compile(rb"(?=\xff[\xe2-\xff][\x10-\xef])", re.DOTALL)
+_MOST_TRIES, _MOST_TAGS = 50_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,13 @@ class _Count:
 
 def part(file: PlainFile, start: int, end: int, seconds: float | None) -> Part | None:
     """The stream from `start` to `end`, with a length that is right for its first `seconds` at least; None where it
-    is no such stream, or one whose frames have no size in their heads."""
+    is no such stream. Frames whose heads tell no size (free format) are counted by libmpg123 alone."""
     first = skip_id3(file, start)
     head = _head(file.read_at(first, 4))
-    if head is None or not head.size:
+    if head is None:
         return None
+    if not head.size:
+        return Part(start, end, shy=True)
     count = _count(file, first, end, head, seconds)
     announced, place, size = _information(file, first, head)
     frames = count.frames - (place is not None)
@@ -103,7 +109,7 @@ def part(file: PlainFile, start: int, end: int, seconds: float | None) -> Part |
 def _count(file: PlainFile, first: int, end: int, head: _Head, seconds: float | None) -> _Count:
     per_second = head.rate / head.samples
     wanted = None if seconds is None else seconds * per_second
-    count = _Count(first)
+    count, tags = _Count(first), 0
     while count.end < end and not count.bounded:
         four = file.read_at(count.end, 4)
         frame = _head(four)
@@ -114,7 +120,8 @@ def _count(file: PlainFile, first: int, end: int, head: _Head, seconds: float | 
             count.sound += frame.size
             count.end += frame.size
             count.bounded = wanted is not None and count.frames > wanted + _MARGIN_SECONDS * per_second
-        elif four[:3] == ID3:
+        elif four[:3] == ID3 and tags < _MOST_TAGS:
+            tags += 1
             count.end = skip_id3(file, count.end)
         elif four[:3] == b"TAG" or four in (b"APET", b"LYRI"):
             break
@@ -132,14 +139,17 @@ def _count(file: PlainFile, first: int, end: int, head: _Head, seconds: float | 
 
 def _next(file: PlainFile, place: int, end: int, kind: tuple[int, int, int] | None) -> int | None:
     """Where the next frame of a kind, or of any, begins that is followed by another one of its own."""
+    tries, size = 0, _FIRST_BLOCK
     while place < end:
-        block = file.read_at(place, min(_BLOCK, end - place))
-        at = block.find(b"\xff")
-        while at >= 0:
-            if _is_followed(file, place + at, end, kind):
-                return place + at
-            at = block.find(b"\xff", at + 1)
-        place += len(block) or end
+        block = file.read_at(place, min(size, end - place))
+        for found in _MAY_BEGIN.finditer(block):
+            if _is_followed(file, place + found.start(), end, kind):
+                return place + found.start()
+            tries += 1
+            if tries > _MOST_TRIES:
+                return None
+        size = _BLOCK
+        place += max(1, len(block) - 2)  # a head may lie across the border
     return None
 
 

@@ -19,6 +19,7 @@ _HEAD = struct.Struct("<4sBBqIII")  # OggS, version, flags, granule position, se
 _FIRST, _LAST = 2, 4
 _BLOCK = 65_536
 _MARGIN_SECONDS = 2.0
+_MOST_PAGES = 300_000
 _LATER = 1 << 40
 _VORBIS_HEAD = 30
 # Opus: ticks of 1/48000 s of one frame, by a packet's first five bits.
@@ -94,7 +95,9 @@ def parts(file: PlainFile, start: int, seconds: float | None) -> list[Part]:
     for number, link in enumerate(links):
         begin = link.pages[0].start if number else 0
         end = links[number + 1].pages[0].start if number + 1 < len(links) else file.size
-        found.append(_part(file, link, begin, link.clocks[-2].end if link.bounded else end))
+        if link.bounded:  # without the last clock, which may be wrong
+            end = link.clocks[-2].end if len(link.clocks) > 1 else link.pages[-1].end
+        found.append(_part(file, link, begin, end))
     return found
 
 
@@ -157,8 +160,8 @@ def _links(file: PlainFile, start: int, seconds: float | None) -> list[_Link]:
         if not links or (page.flags & _FIRST and not links[-1].pages[-1].flags & _FIRST):
             links.append(_Link(file.read_at(page.body, _VORBIS_HEAD)))
         link, place = links[-1], page.end
-        if page.end > file.size:
-            link.cut = True
+        if page.end > file.size or len(link.pages) >= _MOST_PAGES:
+            link.cut, link.bounded = page.end > file.size, page.end <= file.size
             break
         link.add(page)
         if seconds is not None and link.passed() > seconds + _MARGIN_SECONDS:

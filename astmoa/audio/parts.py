@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from astmoa.audio.files import PlainFile
 
 ID3 = b"ID3"
+_MOST_TAGS = 32
 _NIST_SAMPLES = re.compile(rb"sample_count -i (\d{1,12})")
 
 
@@ -64,8 +65,11 @@ def find_parts(file: PlainFile, seconds: float | None) -> list[Part]:
 
 
 def skip_id3(file: PlainFile, place: int) -> int:
-    """Where the sound begins behind any ID3v2 tags at `place`."""
-    while (head := file.read_at(place, 10))[:3] == ID3 and len(head) == 10:
+    """Where the sound begins behind the ID3v2 tags at `place`: one as a rule."""
+    for _ in range(_MOST_TAGS):
+        head = file.read_at(place, 10)
+        if head[:3] != ID3 or len(head) < 10:
+            break
         size = (head[6] & 127) << 21 | (head[7] & 127) << 14 | (head[8] & 127) << 7 | head[9] & 127
         place += 10 + size + (10 if head[5] & 16 else 0)
     return place

@@ -19,8 +19,8 @@ from astmoa.errors import ClipError
 _BLOCK = 262_144
 # What libsndfile says where it does not know, and nobody's recording.
 MOST_FRAMES = 1 << 62
-# Where only decoding tells how long a sound is, nobody waits for more than this.
-_MOST_SECONDS = 3600.0
+# Where only decoding tells how long a sound is, nobody waits for more than an hour of it, or for so many samples.
+_MOST_SECONDS, _MOST_SAMPLES = 3600.0, 400_000_000
 # No header at all: libsndfile would go by the name, but it is given open files.
 _HEADLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM", ".au": "ULAW", ".snd": "ULAW"}
 
@@ -74,7 +74,7 @@ def _frames(sound: soundfile.SoundFile, part: Part, seconds: float) -> int:
     known = known_frames(sound, part)
     if known is not None:
         return known
-    most = int(seconds * sound.samplerate) + 1
+    most = min(int(seconds * sound.samplerate) + 1, _MOST_SAMPLES // sound.channels)
     return sum(len(block) for block in read_blocks(sound, most, "int16"))
 
 

@@ -28,6 +28,7 @@ from astmoa.audio.progress import in_order
 from astmoa.audio.splits import some
 from astmoa.audio.store_files import Row, Store, is_of_this_version, kept_rows, open_store, write_store
 from astmoa.errors import ClipError, DataError
+from astmoa.text import printable
 
 # Change it when the numbers in a store would change: old stores are then not found any more.
 FRONT_END = "kaldi fbank 128 mel 25/10 ms hann 16 kHz, float16, 1"
@@ -133,7 +134,7 @@ def _whole(target: Path, shape: tuple[int, int, int], threads: int) -> Store | N
         return None
     else:
         why = "from an earlier version" if is_of_this_version(target) is False else "damaged"
-    print(f"the features in {target} are {why}: they are computed again", file=sys.stderr)
+    print(printable(f"the features in {target} are {why}: they are computed again"), file=sys.stderr)
     return None
 
 

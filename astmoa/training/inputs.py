@@ -15,6 +15,7 @@ from astmoa.audio.datasets import DataSet, open_data
 from astmoa.audio.doubles import find_doubles, told
 from astmoa.audio.fbank import SILENCE
 from astmoa.audio.splits import Splits
+from astmoa.audio.standard_output import kept_clean
 from astmoa.audio.store import Features, load_features
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
@@ -58,7 +59,8 @@ def open_inputs(
     """Open a data set and its feature store. `folds` defaults to the configured one; `all_folds` are all that
     the data have; data that name their splits have none, which is an error unless they are wanted "if any".
     Raises DataError."""
-    data = open_data(config, check_fold=not all_folds)
+    with kept_clean():  # headers are read
+        data = open_data(config, check_fold=not all_folds)
     wanted = data.folds if all_folds and data.folds else tuple(folds) or (config.fold,)
     if not data.folds and (all_folds is True or wanted != (1,)):
         raise DataError(f"{data.name} names its splits, it has no folds: leave the fold out, use seeds for replicates")

@@ -1,8 +1,10 @@
 """MP3: all frames are decoded, whatever an information frame or the size of the file makes one guess."""
 
+import contextlib
 import shutil
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,16 @@ def test_damage_in_the_middle_is_told_where_it_is_wanted(tmp_path: Path, bare: b
     with pytest.raises(ClipError, match=r"damaged|truncated|not readable"):
         decode(tmp_path, damaged)
     assert len(decode(tmp_path, damaged, 1.0)) == 16_000
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\xfb\x90", b"ID3\4\0\0\0\0\0\0", b"\xff\xfb\x00\x00"])
+def test_no_filling_holds_it_up(tmp_path: Path, filling: bytes) -> None:
+    content = _mp3() + filling * (20_000_000 // len(filling))
+    begin = time.perf_counter()
+    with contextlib.suppress(ClipError):
+        decode(tmp_path, content)
+    duration(tmp_path / "clip")
+    assert time.perf_counter() - begin < 5
 
 
 def test_layer_two(tmp_path: Path) -> None:
