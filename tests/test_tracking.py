@@ -496,7 +496,7 @@ def test_live_mirror_follows_a_sweep(tmp_path, uri):
         time.sleep(0.3)  # an empty journal
         for event in events[:4]:
             journal.append(**event)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := _children_or_none(uri)) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert found["t0"].info.status == "RUNNING"
