@@ -243,9 +243,12 @@ def test_a_resumed_sweep_runs_again_and_ends_well(tmp_path, uri):
         "FAILED",
         "KILLED",
     )
+    paused = {key: children["t1"].data.tags[key] for key in ("astmoa.state", "astmoa.frontier")}
+    assert paused == dict.fromkeys(paused, "paused")
     write(run_dir, events[resume : resume + 2])
     sync(run_dir, uri)
     _, parent, children = runs(uri)
+    assert {children["t1"].data.tags[key] for key in paused} == {"running"}
     assert (parent.info.status, children["t0"].info.status, children["t1"].info.status) == ("RUNNING",) * 3
     write(run_dir, events[resume + 2 :])
     sync(run_dir, uri)
@@ -672,6 +675,28 @@ def test_redact(text, clean):
 def test_text_is_bounded():
     assert rows.text("x" * 5000) == "x" * 1000
     assert (rows.text(None), rows.text([1, 2]), rows.text(0.1)) == ("null", "[1, 2]", "0.1")
+
+
+def test_text_is_what_a_database_and_a_page_can_take():
+    assert rows.text("two\nlines \x1b[31m\x00 \udcff \u202e") == "two\nlines \\x1b[31m\\x00 \\udcff \\u202e"
+
+
+def test_words_of_a_journal_arrive_whatever_they_are(tmp_path, uri):
+    """Names that are no UTF-8, control characters, what is far too long."""
+    events = sweep_events([Trial("t0", config()), Trial("t1", config(2), state="failed")], study="s\udcff\x1b")
+    for event in events:
+        if event["type"] == "proposal":
+            event["label"] = "<b>\udcff\x00" + "x" * 480
+        if event.get("error"):
+            event["error"] = "\udcff\x1b[31m" * 500
+    run_dir = write(tmp_path / "run", events)
+    (run_dir / "table.md").write_bytes(b"no UTF-8: \xff | http://ann:hush@host")
+    assert sync(run_dir, uri).experiment == r"astmoa/s\udcff\x1b"
+    client, parent, children = runs(uri, r"s\udcff\x1b")
+    assert children["t0"].info.run_name.startswith(r"<b>\udcff\x00xxx")
+    assert children["t1"].data.tags["astmoa.error"].startswith(r"\udcff\x1b[31m\udcff")
+    copy = client.download_artifacts(parent.info.run_id, "table.md", str(tmp_path))
+    assert Path(copy).read_bytes() == b"no UTF-8: \xff | http://***@host"
 
 
 def test_ui_command_quotes_paths(tmp_path):

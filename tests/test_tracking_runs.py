@@ -30,7 +30,7 @@ def gone_for_good(uri, *run_ids):
         store._hard_delete_run(run_id)
 
 
-@pytest.mark.parametrize("which", [("",), ("t1",), ("", "t0", "t1", "t2", "t3", "t4")], ids=["parent", "trial", "all"])
+@pytest.mark.parametrize("which", [("", "t1"), ("", "t0", "t1", "t2", "t3", "t4")], ids=["two", "all"])
 def test_what_was_deleted_comes_out_of_the_bin(run_dir, uri, which):
     sync(run_dir, uri)
     before, named = content(uri), ids(uri)
@@ -42,7 +42,7 @@ def test_what_was_deleted_comes_out_of_the_bin(run_dir, uri, which):
     assert sync(run_dir, uri).num_restored == 0
 
 
-@pytest.mark.parametrize("which", [("",), ("t1",), ("", "t0", "t1", "t2", "t3", "t4")], ids=["parent", "trial", "all"])
+@pytest.mark.parametrize("which", [("", "t1"), ("", "t0", "t1", "t2", "t3", "t4")], ids=["two", "all"])
 def test_what_is_gone_for_good_is_made_again_and_the_rest_is_not(run_dir, uri, which):
     sync(run_dir, uri)
     before, named = content(uri), ids(uri)
@@ -106,7 +106,7 @@ def test_tags_that_somebody_wrote_over_stop_nothing(run_dir, uri):
     assert len(server.connect(uri).search_runs([parent.info.experiment_id])) == 7
 
 
-@pytest.mark.parametrize("moment", [1, 2, 4])
+@pytest.mark.parametrize("moment", [1, 3])
 def test_a_copy_that_is_mirrored_in_the_middle_of_it_makes_nothing_twice(run_dir, uri, monkeypatch, tmp_path, moment):
     """Another machine mirrors the same sweep from its copy of the folder, between our looking and our making."""
     other = shutil.copytree(run_dir, tmp_path / "copy")

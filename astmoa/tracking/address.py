@@ -45,7 +45,7 @@ def without_secrets(text: str, uri: str) -> str:
 
 def sqlite_file(uri: str) -> Path | None:
     """The database of a sqlite:/// address, absolute; None for another kind of tracker."""
-    found = re.match(r"sqlite(\+\w+)?:///([^?]*)", uri)
+    found = re.match(r"sqlite(\+pysqlite)?:///([^?]*)", uri)
     return Path(found[2]).resolve() if found else None
 
 
@@ -78,8 +78,8 @@ def _check_http(uri: str) -> None:
 
 def _check_sqlite(uri: str, scheme: str, rest: str) -> None:
     path = rest[1:].partition("?")[0]
-    if scheme != scheme.lower():
-        raise _wrong(uri, "write sqlite in small letters")
+    if scheme not in ("sqlite", "sqlite+pysqlite"):
+        raise _wrong(uri, "write sqlite:///PATH/mlflow.db, in small letters")
     if not rest.startswith("/"):
         raise _wrong(uri, "give sqlite:///PATH/mlflow.db, so with four slashes where PATH begins with one")
     if path in ("", "/", ":memory:", "/:memory:"):
