@@ -64,7 +64,9 @@ def main(
             then(out)
 
 
-def parse(study: str, options_type: type[StudyOptions], description: str, held: contextlib.ExitStack) -> StudyOptions:
+def parse(
+    study: str, options_type: type[StudyOptions], description: str, held: contextlib.ExitStack | None = None
+) -> StudyOptions:
     """The command line's options; with --resume, those that the run folder was started with are the defaults.
 
     held: what the folder is kept in, so that nobody else goes on with it between its journal's reading and the sweep.

@@ -103,9 +103,10 @@ def _train(config: TrialConfig, out: Path | None, as_json: bool) -> dict:
 
 
 def check_out(out: Path) -> None:
-    """Write into the folder, before anything is read or trained. Raises RunError where that is not possible or its
-    bundle could not be replaced in the end."""
+    """Make the folder and write into it, before anything is read or trained. Raises RunError where that is not possible
+    or its bundle could not be replaced in the end."""
     try:
+        out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"\0" * 4096)
     except OSError as error:

@@ -1,18 +1,21 @@
-"""Damaged manifests and sound files, for damaged_files.py."""
+"""Damaged manifests, sound files and feature stores, for damaged_files.py."""
 
 from __future__ import annotations
 
 import functools
 import io
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from astmoa.audio.datasets import open_data
+from astmoa.audio.datasets import DataSet, open_data
 from astmoa.audio.decode import load_clip
 from astmoa.audio.sound import duration
+from astmoa.audio.store import load_features
 from astmoa.config import DataConfig
 from tests.audio import layouts
 from tests.damage import damage
@@ -106,4 +109,33 @@ def manifest(folder: Path, rng: random.Random):
     return lambda: open_data(config)
 
 
-KINDS = {"manifest": manifest, "audio": audio}
+@functools.cache
+def _kept() -> tuple[tempfile.TemporaryDirectory, DataSet, np.ndarray, str]:
+    """Six clips that stay where they are, and a feature store of them in the folder `cache` beside."""
+    place = tempfile.TemporaryDirectory(prefix="damaged-store-")
+    for number, row in enumerate(_ROWS):
+        layouts.wav(Path(place.name, "sounds", row[0]), 0.1 + 0.02 * number)
+    rows = [",".join(row[:3]) for row in _ROWS]
+    layouts.table(Path(place.name, "sounds", "manifest.csv"), "path,label,split", rows)
+    data = open_data(DataConfig("csv", root=f"{place.name}/sounds"))
+    features = load_features(data, Path(place.name, "cache"), progress=False)
+    return place, data, features.array.copy(), features.fingerprint
+
+
+def store(folder: Path, rng: random.Random):
+    """A feature store with damage in its array or in what it knows of it; the same features must come out."""
+    place, data, array, fingerprint = _kept()
+    shutil.copytree(Path(place.name, "cache"), folder, dirs_exist_ok=True)
+    (target,) = (folder / "features").iterdir()
+    file = target / rng.choice(("features.npy", "meta.json"))
+    file.write_bytes(damage(file.read_bytes(), rng))
+
+    def run() -> None:
+        features = load_features(data, folder, progress=False)
+        assert np.array_equal(features.array, array)
+        assert features.fingerprint == fingerprint
+
+    return run
+
+
+KINDS = {"manifest": manifest, "audio": audio, "store": store}

@@ -86,8 +86,8 @@ def test_outcomes(tmp_path: Path, monkeypatch, damaged_files, run, name: str, de
 
 
 def test_every_kind_makes_a_damaged_input(tmp_path: Path, damaged_files) -> None:
-    assert {"manifest", "audio"} <= set(damaged_files.kinds())
-    for name in ("manifest", "audio"):
+    assert {"manifest", "audio", "store"} <= set(damaged_files.kinds())
+    for name in ("manifest", "audio", "store"):
         folder = tmp_path / name
         folder.mkdir()
         run = damaged_files.kinds()[name](folder, random.Random(0))

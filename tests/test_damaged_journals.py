@@ -45,7 +45,7 @@ def readers(run_dir):
     progress.add(events)
     rows.sweep_params(sweep.header), rows.provenance(sweep.header)
     for trial in sweep.trials:
-        rows.trial_params(trial), rows.trial_tags(trial, events)
+        rows.trial_params(trial), rows.trial_tags(trial, trial.state, events)
     list(progress.rows_after(0))
     refused(lambda: pick_point(sweep, "knee"))
     refused(lambda: stored_options(sweep.study, SearchOptions, run_dir))

@@ -127,9 +127,12 @@ def missing_clips(clips: Sequence[Clip]) -> list[Clip]:
 
 def _exists(path: Path) -> bool:
     try:
-        return os.path.exists(path)
-    except ValueError:  # no name of a file
+        os.stat(path)
+    except PermissionError:  # told when it is opened
+        return True
+    except (OSError, ValueError):  # ValueError: no name of a file
         return False
+    return True
 
 
 def nearby(base: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -37,14 +38,15 @@ def check_classes(place: Path, names: Iterable[str]) -> None:
 
 
 def doubtful(place: object, kind: str, names: Mapping[str, str] | Counter[str]) -> list[str]:
-    """One warning for every set of names that differ only in case, blanks or Unicode form. kind: "classes" or
+    """One warning for every set of names that differ only in case, blanks, Unicode form or the writing
+    of a number. kind: "classes" or
     "groups"; names: name -> what is said of it, such as a number of clips."""
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
         alike[_plain(name)].append(name)
     return [
         f"{place}: {kind} {' and '.join(f'{shown(repr(name))} ({names[name]})' for name in same[:3])} differ only in "
-        "case, blanks or Unicode form: write them alike if they are one"
+        "case, blanks, Unicode form or a number's writing: write them alike if they are one"
         for same in alike.values()
         if len(same) > 1
     ]
@@ -53,4 +55,7 @@ def doubtful(place: object, kind: str, names: Mapping[str, str] | Counter[str]) 
 def _plain(name: str) -> str:
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     kept = "".join(c for c in folded if not c.isspace() and unicodedata.category(c) != "Cf")
+    if kept and all(c in "+-.0123456789" for c in kept):
+        with contextlib.suppress(ValueError):
+            return f"{float(kept):.17g}"  # 1, 01 and 1.0
     return kept or name

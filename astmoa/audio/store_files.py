@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from astmoa.audio.files import read_plain
+from astmoa.audio.files import PlainFile, read_plain
 
 # Change it when the same file gives other rows than before, or meta.json has another form.
 VERSION = 2
@@ -92,8 +92,8 @@ def open_store(target: Path, shape: tuple[int, int, int] | None = None) -> Store
         header = _header(wanted)
         path = target / "features.npy"
         size = len(header) + 2 * int(np.prod(wanted, dtype=np.int64))
-        with open(path, "rb") as file:
-            if file.read(len(header)) != header or os.fstat(file.fileno()).st_size != size:
+        with PlainFile(path) as file:
+            if file.read_at(0, len(header)) != header or file.size != size:
                 return None
         array = np.memmap(path, np.float16, "r", len(header), wanted)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # any JSON may be there
@@ -136,8 +136,10 @@ def _move(temporary: Path, target: Path, shape: Any) -> None:
     with _alone(target.parent):
         if target.exists() and _is_whole(target, shape):
             return
-        if target.exists():
+        if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
+        elif os.path.lexists(target):
+            target.unlink()
         temporary.rename(target)
 
 

@@ -118,12 +118,12 @@ def test_damage_in_the_middle_is_told_where_it_is_wanted(tmp_path: Path, bare: b
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\xfb\x90", b"ID3\4\0\0\0\0\0\0", b"\xff\xfb\x00\x00"])
 def test_no_filling_holds_it_up(tmp_path: Path, filling: bytes) -> None:
-    content = _mp3() + filling * (20_000_000 // len(filling))
+    content = _mp3() + filling * (5_000_000 // len(filling))
     begin = time.perf_counter()
     with contextlib.suppress(ClipError):
         decode(tmp_path, content)
     duration(tmp_path / "clip")
-    assert time.perf_counter() - begin < 5
+    assert time.perf_counter() - begin < 4
 
 
 def test_layer_two(tmp_path: Path) -> None:

@@ -39,11 +39,16 @@ def test_one_class_and_too_many() -> None:
 def test_names_that_differ_in_nothing_but_writing(other: str) -> None:
     (warning,) = doubtful("table", "classes", Counter({"dog house": 5, other: 1, "cat": 3}))
     assert warning.startswith("table: classes 'dog house' (5) and ")
-    assert warning.endswith(" (1) differ only in case, blanks or Unicode form: write them alike if they are one")
+    assert warning.endswith(
+        " (1) differ only in case, blanks, Unicode form or a number's writing: write them alike if they are one"
+    )
     assert "\n" not in warning
 
 
 def test_names_that_are_different() -> None:
-    assert doubtful("table", "classes", Counter(["a", "b", "ab", "1", "10", "狗", "é", "e", "—", "-"])) == []
+    assert (
+        doubtful("table", "classes", Counter(["a", "b", "ab", "1", "10", "狗", "é", "e", "—", "-", "1-2", "."])) == []
+    )
     same = Counter([unicodedata.normalize(form, "é") for form in ("NFC", "NFD")])
     assert len(doubtful("table", "groups", same)) == 1
+    assert len(doubtful("table", "classes", Counter(["1", "01", "1.0", "+1", "2"]))) == 1

@@ -26,6 +26,17 @@ def test_what_c_code_prints_goes_to_standard_error(capfd: pytest.CaptureFixture)
     assert {"held back by the C library", "written at once", "deeper", "again"} <= set(err.splitlines())
 
 
+def test_two_that_leave_in_the_order_they_came(capfd: pytest.CaptureFixture) -> None:
+    first, second = kept_clean(), kept_clean()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    os.write(1, b"still noise\n")
+    second.__exit__(None, None, None)
+    os.write(1, b"ours\n")
+    assert capfd.readouterr() == ("ours\n", "still noise\n")
+
+
 def test_descriptors_that_are_closed_are_no_error() -> None:
     code = """
 import ctypes, os, sys

@@ -241,6 +241,9 @@ HARMS = {
     "a list": lambda target: _meta(target).write_text("[1, 2]"),
     "other types": lambda target: _meta(target).write_text('{"version": 2, "sha256": 5, "meta": 7}'),
     "deep": lambda target: _meta(target).write_text("[" * 100_000),
+    "folder for file": lambda target: (_meta(target).unlink(), _meta(target).mkdir()),
+    "pipe for array": lambda target: ((target / "features.npy").unlink(), os.mkfifo(target / "features.npy")),
+    "file for folder": lambda target: (shutil.rmtree(target), target.touch()),
     "no UTF-8": lambda target: _meta(target).write_bytes(b"\xff\xfe\x00"),
 }
 

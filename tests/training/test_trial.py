@@ -440,8 +440,9 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_the_backbone_relea
         Trial(config(lr=0.5), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path)
     assert tiny_backbone.model.layers[0].attention is attention
     (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
-    with pytest.raises(RunError, match="not a readable checkpoint"):
-        Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path)
+    with Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
+        assert trial.note.endswith("the trial begins anew")
+        assert trial.resumed_epochs == 0
 
 
 @pytest.mark.parametrize("what", ["data", "backbone"])
