@@ -2,6 +2,7 @@
 bare."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 
@@ -54,6 +55,9 @@ class Interrupted(Exception):
 @contextlib.contextmanager
 def exit_in_one_line(interrupted: str) -> Iterator[None]:
     """For entry points: a user's error, a path's, or Ctrl-C ends the program with one line instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot encode is spelled out, and ends no program
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except AstmoaError as error:

@@ -35,6 +35,7 @@ from astmoa.report import whole_file
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, parse, run_study
 from astmoa.sweep.proposals import Point
+from astmoa.text import printable
 
 if TYPE_CHECKING:
     from astmoa.contributions import Contributions
@@ -86,11 +87,8 @@ def analyse(bundle: Path, options: Options) -> None:
     inputs = bundle_inputs(predictor, options.data_root)
     trained_on = predictor.facts["data"].get("fingerprint", "unknown")
     if inputs.fingerprint != trained_on:  # not refused: nothing is scored here, and a mended clip is no other data
-        print(
-            f"warning: these clips have fingerprint {inputs.fingerprint}, the bundle was trained on {trained_on}: "
-            "some of the test clips may be others, or may have been trained on",
-            file=sys.stderr,
-        )
+        line = f"warning: these clips have fingerprint {inputs.fingerprint}, the bundle was trained on {trained_on}: "
+        print(printable(f"{line}some of the test clips may be others, or may have been trained on"), file=sys.stderr)
     found, label = on_test_clips(predictor, inputs), predictor.facts.get("label", predictor.config.method.name)
     folder = options.out or Path("runs") / f"contributions-{inputs.name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +105,8 @@ def analyse(bundle: Path, options: Options) -> None:
             folder / ("contributions.png" if len(found.places) == 1 else f"contributions_{place}.png"),
             f"{label} on {inputs.name}, beside {place}; classes in layer {layer}",
         )
-        print(f"{'Picture:':<20} {picture}")
-    print(f"{'Numbers:':<20} {folder / 'contributions.json'}")
+        print(printable(f"{'Picture:':<20} {picture}"))
+    print(printable(f"{'Numbers:':<20} {folder / 'contributions.json'}"))
 
 
 def print_table(found: Contributions) -> None:

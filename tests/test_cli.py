@@ -1,5 +1,6 @@
 """The command line: what it prints, and one line for every wrong input."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -44,6 +45,17 @@ def test_frontier_prints_table_and_json(tmp_path, capsys):
     assert (run_dir / "frontier.png").stat().st_size > 1000
     main(["frontier", str(run_dir), "--json"])
     assert json.loads(capsys.readouterr().out)["points"]
+
+
+def test_a_terminal_that_lacks_signs_shows_their_numbers(tmp_path, monkeypatch):
+    trial = journals.Trial("t", journals.config(), name="\u72d7")
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events([trial]))
+    with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        main(["frontier", str(run_dir)])
+        stdout.flush()
+        assert rb"\u72d7 " in stdout.buffer.getvalue()
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ def test_mlflow_has_the_sweep_and_its_trials(done):
     from mlflow import MlflowClient
 
     _, out, _ = done
+    assert load_sweep(out).header["tracker"] == default_uri(out)  # where --resume and astmoa track go on
     client = MlflowClient(tracking_uri=default_uri(out))
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = client.search_runs(experiments)

@@ -14,6 +14,10 @@ from astmoa.tracking.address import WrongAddress, sqlite_file
 _KEPT_IN = ("sqlite", "postgresql", "mysql", "mssql")
 _TABLES = {"experiments", "runs", "metrics", "params", "tags"}
 _PATIENCE = 5  # seconds
+_MYSQL = ("connect_timeout", "read_timeout", "write_timeout")
+_POSTGRES = ("connect_timeout",)
+_WAITS = {"pysqlite": ("timeout",), "psycopg": _POSTGRES, "psycopg2": _POSTGRES, "pymysql": _MYSQL, "mysqldb": _MYSQL,
+          "pyodbc": ("timeout",)}  # fmt: skip
 
 
 def is_database(uri: str) -> bool:
@@ -99,9 +103,8 @@ def _patience(uri: str) -> dict[str, Any]:
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
-    word = {"pysqlite": "timeout", "pyodbc": "timeout"}.get(url.get_driver_name(), "connect_timeout")
-    known = {"pysqlite", "pyodbc", "psycopg", "psycopg2", "pymysql", "mysqldb"}
-    return {word: _PATIENCE} if url.get_driver_name() in known and word not in url.query else {}
+    words = _WAITS.get(url.get_driver_name(), ())
+    return {word: _PATIENCE for word in words if word not in url.query}
 
 
 def _versions() -> tuple[set[str], str | None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from astmoa.errors import TrackingError
 from astmoa.provenance import program, redact
+from astmoa.text import printable
 from astmoa.tracking.address import ADVICE, without_secrets
 
 # What to install for a driver that is not there, where it has not the module's name.
@@ -81,7 +82,7 @@ def explained(error: BaseException, uri: str) -> tuple[str, str]:
         return f"{error.filename}: {error.strerror}", ""
     inner = next((one.orig for one in chain if getattr(one, "orig", None)), error)
     words = " ".join(str(inner).split())
-    return (without_secrets(words, uri) if uri else redact(words))[:200] or type(error).__name__, ""
+    return printable(without_secrets(words, uri) if uri else redact(words), 200) or type(error).__name__, ""
 
 
 def _missing(error: ImportError) -> tuple[str, str]:
