@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
-    ["text", "typed"],
+    ["text", "typed", "reading"],
     ["errors"],
     ["shape", "config", "journal", "frontier", "confidence", "provenance"],
     ["audio", "petl", "backbone", "backbone_folder", "records", "storage"],
