@@ -24,7 +24,7 @@ from astmoa.provenance import package_hash, redact
 from astmoa.storage import Store, is_address, join, split
 from astmoa.sweep import probe
 from astmoa.sweep.autoscaler import WHY, missing, wait_for
-from astmoa.sweep.cluster import plan_resources, start_ray
+from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
@@ -108,7 +108,7 @@ def examine_cluster(
             findings.append(str(error))
         return machines, findings
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str]:
