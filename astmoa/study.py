@@ -82,6 +82,7 @@ def _after(flag: str, arguments: list[str]) -> str | None:
 def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
     from astmoa.records import load_sweep
+    from astmoa.sweep.cluster import check_cluster
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
     from astmoa.tracking import LiveMirror, default_uri
 
@@ -92,6 +93,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
         store.check()
         check_same_run(out, store)
     tell_of_cut_line(out)
+    check_cluster()
     template = options.template()
     backbone = load_backbone(options.backbone)
     planned = points(options, backbone.shape)

@@ -77,6 +77,12 @@ def _machines() -> list[dict[str, float]]:
     return max(up, known.most if known else [], key=size)
 
 
+def check_cluster() -> None:
+    """Raises RunError where this machine should belong to a cluster that does not answer: better found out before all
+    sounds are read."""
+    joining.joinable()
+
+
 def start_ray(bytes_to_share: int) -> None:
     """Join the cluster that this machine belongs to (RAY_ADDRESS, or `ray start`), or start a local one for this
     process. Raises RunError where neither can be."""

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import socket
 import sys
 import time
@@ -41,6 +42,8 @@ _PATIENT = {
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "300",
     "RAY_enable_metrics_collection": "0",
+    # Not a worker for every CPU before the sweep may go on: those that it needs come up when it needs them.
+    "RAY_prestart_worker_first_driver": "0",
 }
 
 
@@ -54,26 +57,26 @@ def start(object_store_memory: int) -> None:
     base = base_folder()
     remove_stale(base)
     for number in range(1, TRIES + 1):
-        folder = make_folder(base)
+        made = make_folder(base)
         try:
-            why = _try(folder, object_store_memory)
+            why = _try(made, object_store_memory)
         except BaseException:
-            folder.remove()
+            made.remove()
             raise
         if why is None:
-            folder.close()
-            _folder = folder
+            made.close()
+            _folder = made
             return
         why += f"; load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs"
         if number < TRIES:
-            folder.remove()
+            made.remove()
             pause = PAUSES[number - 1]
             again = f"waiting {pause:.0f} s, then try {number + 1} of {TRIES}"
             print(f"Ray did not start ({why}): {again}", file=sys.stderr, flush=True)
             time.sleep(pause)
     raise RunError(
         f"Ray did not start in {TRIES} tries ({why}): end other programs, or try again when the machine is less busy; "
-        f"its logs are in {folder.keep_logs()}"
+        f"its logs are in {made.keep_logs()}"
     )
 
 
@@ -81,19 +84,27 @@ def stop(keep_logs: bool = False) -> Path | None:
     """End it, or leave the cluster that was joined. Returns where Ray's logs are, if they are kept."""
     global _folder
     ray.shutdown()
-    folder, _folder = _folder, None
-    if folder is None:
+    made, _folder = _folder, None
+    if made is None:
         return None
-    _end_processes(folder.path, patience=10.0)
+    _end_processes(made.path, patience=10.0)
     if keep_logs:
-        return folder.keep_logs()
-    folder.remove()
+        return made.keep_logs()
+    made.remove()
     return None
+
+
+def folder() -> Path | None:
+    """Of the Ray that runs, if it is one of ours: removed with it."""
+    return _folder.path if _folder is not None else None
 
 
 def _try(folder: Folder, object_store_memory: int) -> str | None:
     """Why it did not start; None where it runs. Raises RunError where another try would end like this one."""
     own = {"include_dashboard": False, "object_store_memory": object_store_memory, "_temp_dir": str(folder.ray)}
+    own["_skip_env_hook"] = (
+        True  # under `uv run` Ray would pack the whole checkout for its workers, which see it anyway
+    )
     umask = os.umask(0o077)  # Ray's processes inherit it, and its workers get the sweep's own again (worker.py)
     started = False
     try:
@@ -169,10 +180,15 @@ def _light() -> Iterator[None]:
     def build(component: str, *arguments: Any, **options: Any) -> list[str]:
         if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT:
             return [sys.executable, "-IS", str(Path(__file__).with_name("agent.py"))]
-        return command(component, *arguments, **options)
+        nice = ["nice"] if component == ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT and shutil.which("nice") else []
+        return [*nice, *command(component, *arguments, **options)]  # no trial asks it for anything
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(replaced(ray_constants, "ENABLE_RAY_CLUSTER", False))
+        # Nor is anything of the dashboard's imported to see whether it is there.
+        stack.enter_context(
+            replaced(ray._private.utils, "get_dashboard_dependency_error", lambda: ImportError("unused"))
+        )
         stack.enter_context(replaced(node, "Node", Light))
         stack.enter_context(replaced(services, name, build))
         yield

@@ -19,6 +19,7 @@ import ray
 from ray import tune
 
 from astmoa.provenance import redact
+from astmoa.sweep import own_ray
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
 from astmoa.sweep.cluster import Resources, stop_ray
 from astmoa.sweep.driver import Driver
@@ -67,7 +68,8 @@ def tune_trials(trainable: type, resources: Resources, driver: Driver) -> bool:
     trainable = tune.with_resources(
         trainable, lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])])
     )
-    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
+    # For Ray's own snapshots: nobody reads them.
+    with tempfile.TemporaryDirectory(prefix="astmoa-ray-", dir=own_ray.folder()) as scratch:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
