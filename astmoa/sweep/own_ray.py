@@ -64,7 +64,6 @@ def start(object_store_memory: int) -> None:
             made.remove()
             raise
         if why is None:
-            made.close()
             _folder = made
             return
         why += f"; load {os.getloadavg()[0]:.0f} on {os.cpu_count()} CPUs"

@@ -38,11 +38,6 @@ class Folder:
         path.write_text(secrets.token_hex(32))
         return path
 
-    def close(self) -> None:
-        """Ray opens its folders to everybody, one by one."""
-        for folder, _, _ in os.walk(self.ray):
-            os.chmod(folder, 0o700)
-
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)  # a process that is just ending may still write there
         os.close(self._handle)
