@@ -133,6 +133,17 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return saved.tensors, saved.metadata
 
 
+def set_aside(path: Path) -> str:
+    """Give a damaged file another name, for somebody else may need it after all; returns that in words. Raises RunError
+    where the folder cannot be written."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise RunError(f"{path} is damaged and cannot be renamed ({_reason(error)}): mend your rights") from None
+    return f"it is {aside.name} by now"
+
+
 def prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"{prefix}/{key}": value for key, value in tensors.items()}
 
