@@ -27,8 +27,9 @@ from astmoa.audio.fbank import NUM_MEL_BINS
 from astmoa.backbone_folder import CONFIG, WEIGHTS, read_folder, shards
 from astmoa.errors import BackboneError
 from astmoa.petl.tensors import not_finite
+from astmoa.reading import first_line
 from astmoa.shape import BackboneShape
-from astmoa.typed import first_line
+from astmoa.text import printable
 
 
 class Backbone:
@@ -199,7 +200,9 @@ def _check_fit(name: str, info: dict[str, Any]) -> None:
         )
     more = sorted(key for key in info["unexpected_keys"] if re.match(r"(\w+\.)?layers\.\d+\.", key))
     if more:
-        raise BackboneError(f"backbone {name!r} has {more[0]}, which its {CONFIG} leaves out; save the model again")
+        raise BackboneError(
+            f"backbone {name!r} has {printable(more[0], 100)}, which its {CONFIG} leaves out; save the model again"
+        )
 
 
 def _build(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> tuple[ASTModel, dict[str, Any]]:

@@ -23,7 +23,9 @@ from typing_extensions import TypedDict
 
 from astmoa.config.checks import shown
 from astmoa.errors import BackboneError
-from astmoa.typed import STRICT, checked, first_line, read_json, require_file
+from astmoa.reading import first_line, read_json, require_file
+from astmoa.text import printable
+from astmoa.typed import STRICT, checked
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """In the order in which transformers looks for them."""
@@ -163,7 +165,9 @@ def _floats(state: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
         plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
         # One value spread over a huge shape would be written out by whoever copies it.
         if not plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ValueError(f"{key[:100]} is no plain tensor")
+            raise ValueError(f"{printable(key, 100)} is no plain tensor")
         if value.ndim and value.dtype not in _TYPES:
-            raise ValueError(f"{key[:100]} is of type {str(value.dtype).removeprefix('torch.')}, not of a floating one")
+            raise ValueError(
+                f"{printable(key, 100)} is of type {str(value.dtype).removeprefix('torch.')}, not of a floating one"
+            )
     return state

@@ -29,9 +29,9 @@ from astmoa.bundle_facts import Facts, check_facts, check_labels
 from astmoa.config import TrialConfig, load_config
 from astmoa.errors import BackboneError, ConfigError, RunError
 from astmoa.petl.tensors import not_finite
+from astmoa.reading import read_json
 from astmoa.text import printable
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
-from astmoa.typed import read_json
 
 ADAPTER = "adapter.safetensors"
 _MOST_BYTES = 4 << 20
@@ -55,7 +55,7 @@ def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str
         "bundle.json": json.dumps(facts, indent=1) + "\n",
         "README.md": _readme(config, facts),
     }
-    place = out.resolve()  # a link stays one
+    place = _real(out)  # a link stays one
     temporary = _beside(place, "tmp")
     try:
         temporary.mkdir(parents=True)
@@ -105,6 +105,10 @@ def _beside(out: Path, kind: str) -> Path:
     return out.with_name(f".{out.name}.{secrets.token_hex(8)}.{kind}")
 
 
+def _real(out: Path) -> Path:
+    return Path(os.path.realpath(out))  # unlike `resolve` it takes links that run in a circle
+
+
 def _left(out: Path, kind: str) -> list[Path]:
     """What killed writers of `out` left behind, oldest first."""
     left = out.parent.glob(f".{glob.escape(out.name)}.*.{kind}")
@@ -140,7 +144,7 @@ def _anywhere(config: TrialConfig) -> TrialConfig:
 def read_bundle(bundle: Path) -> tuple[TrialConfig, list[str], Facts]:
     """The trial, its labels, and the facts of bundle.json. Raises RunError if a file is missing or damaged."""
     bundle = Path(bundle)
-    _restore(bundle.resolve())
+    _restore(_real(bundle))
     for name in ("config.yaml", "labels.json", "bundle.json", ADAPTER):
         if not os.path.exists(bundle / name):
             raise RunError(f"{bundle / name} is missing: give a folder that `astmoa export` wrote")
@@ -183,7 +187,7 @@ def read_adapter(saved: Saved, mend: str) -> dict[str, torch.Tensor]:
 
 def check_backbone(backbone: Backbone, facts: Facts, bundle: Path) -> None:
     """Raises BackboneError if it is not the one that the bundle was trained on."""
-    wanted = facts["backbone"]["fingerprint"]
+    wanted = printable(facts["backbone"]["fingerprint"])
     if backbone.fingerprint != wanted:
         raise BackboneError(
             f"backbone {backbone.name!r} has fingerprint {backbone.fingerprint}, {bundle} was trained on {wanted}: "

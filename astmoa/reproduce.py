@@ -125,7 +125,7 @@ def _verdict(values: Sequence[float], facts: Facts, num_val_clips: int) -> dict[
 def _check_inputs(config: TrialConfig, facts: Facts, bundle: Path) -> None:
     """One line if data or backbone are not the recorded ones; the backbone first, it is read faster."""
     check_backbone(load_backbone(config.backbone.name), facts, bundle)
-    wanted, found = facts["data"]["fingerprint"], open_inputs(config.data).fingerprint
+    wanted, found = printable(facts["data"]["fingerprint"]), open_inputs(config.data).fingerprint
     if found != wanted:
         where = config.data.root or open_data(config.data).name
         raise DataError(

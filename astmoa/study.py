@@ -108,6 +108,7 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
 def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | None, out: Path, kept: str | None) -> Path:
     from astmoa.backbone import load_backbone
     from astmoa.records import load_sweep
+    from astmoa.sweep.cluster import check_cluster
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
     from astmoa.tracking import LiveMirror
     from astmoa.training.inputs import open_inputs
@@ -117,6 +118,7 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
         store.check()
         check_same_run(out, store)
     tell_of_cut_line(out)
+    check_cluster()
     template = options.template()
     backbone = load_backbone(options.backbone)
     planned = points(options, backbone.shape)

@@ -19,11 +19,11 @@ from astmoa.errors import ConfigError, RunError
 from astmoa.lock import hold
 from astmoa.petl.params import check_size
 from astmoa.provenance import git_commit, machine, versions
+from astmoa.reading import first_line
 from astmoa.records import end_interval
 from astmoa.text import printable
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
-from astmoa.typed import first_line
 
 BUNDLE = "bundle"
 """In a trial's folder."""

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from tests.conftest import make_model
 from tests.damage import damage, distort
 
 torch.set_num_threads(1)
+reproduce.train_one = lambda *_: sys.exit(0)  # a bundle that comes so far was read
 FILES = ("config.yaml", "labels.json", "bundle.json", "adapter.safetensors")
 WEIGHTS, PICKLE, INDEX = "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"
 
@@ -107,26 +109,13 @@ def tensors_distorted(tensors: dict[str, torch.Tensor], rng: random.Random) -> d
 
 
 def bundle(folder: Path, rng: random.Random) -> Any:
-    """Predicted with, or trained again as far as its checks go."""
+    """Predicted with, or checked to be trained again."""
     shutil.copytree(whole() / "trial" / "bundle", folder / "bundle")
     for name in rng.sample(FILES, rng.choice((1, 1, 2))):
         spoil(folder / "bundle" / name, rng)
     if rng.random() < 0.3:
-        return functools.partial(checked_again, folder / "bundle")
+        return ["reproduce", str(folder / "bundle")]
     return ["predict", str(folder / "bundle"), str(whole() / "sounds" / "test-low.wav")]
-
-
-class Checked(Exception):
-    """A bundle is about to be trained again: it was read."""
-
-
-def checked_again(bundle: Path) -> None:
-    def stop(*_: Any) -> None:
-        raise Checked
-
-    reproduce.train_one = stop
-    with contextlib.suppress(Checked):
-        reproduce.reproduce(bundle)
 
 
 def config(folder: Path, rng: random.Random) -> Any:

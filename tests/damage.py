@@ -84,7 +84,7 @@ def distort(value: Any, rng: random.Random) -> Any:
         elif how < 0.25 and isinstance(holder, list) and holder is not held:
             holder.insert(rng.randint(0, len(holder)), copy.deepcopy(holder[key]))
         elif how < 0.35 and isinstance(holder[key], dict):
-            holder[key][rng.choice(("", "other", "x" * 5000, "\x1b[2J"))] = _odd(rng)
+            holder[key][rng.choice(("", "other", "x" * 5000, "\x1b[2J", "a\nb"))] = _odd(rng)
         elif how < 0.5 and type(holder[key]) in (int, float) and abs(holder[key]) < 1e100:
             holder[key] *= rng.choice((-1, 0, 10, 1000, 1e9, 0.5))
         else:

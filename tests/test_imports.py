@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
-    ["text", "files", "typed"],
+    ["text", "files", "typed", "reading"],
     ["errors"],
     ["events"],
     ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],

@@ -113,8 +113,9 @@ def test_a_damaged_checkpoint_is_told_on_standard_error(config, tmp_path, capsys
     path.write_bytes(content)
     capsys.readouterr()
     assert timeless(train_one(config, tmp_path, as_json=True)) == whole
-    warning = f"warning: {path} is damaged (its checksum is another one): the trial begins anew\n"
-    assert capsys.readouterr().err == warning
+    why = f"{path} is damaged (its checksum is another one): it is {path.name}.damaged by now"
+    assert capsys.readouterr().err == f"warning: {why}, and the trial begins anew\n"
+    assert (tmp_path / f"{path.name}.damaged").read_bytes() == content
 
 
 def test_a_size_that_memory_does_not_hold_is_one_line(config, monkeypatch):

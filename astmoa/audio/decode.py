@@ -14,8 +14,8 @@ import torchaudio
 from astmoa.audio import flac
 from astmoa.audio.fbank import SAMPLE_RATE
 from astmoa.audio.files import PlainFile
-from astmoa.audio.parts import Part, find_parts
-from astmoa.audio.sound import MOST_FRAMES, known_frames, open_part, read_blocks, reason
+from astmoa.audio.parts import Part
+from astmoa.audio.sound import MOST_FRAMES, find_parts, known_frames, open_part, read_blocks, reason
 from astmoa.errors import ClipError
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000

@@ -7,7 +7,6 @@ announces a length is looked at here, and libsndfile is given the file with that
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +14,6 @@ from astmoa.audio.files import PlainFile
 
 ID3 = b"ID3"
 _MOST_TAGS = 32
-_NIST_SAMPLES = re.compile(rb"sample_count -i (\d{1,12})")
 
 
 @dataclass(frozen=True)
@@ -36,32 +34,6 @@ class Part:
     times: float = 1.0
     lost: float = 0.0
     shy: bool = False
-
-
-def find_parts(file: PlainFile, seconds: float | None) -> list[Part]:
-    """The parts of a file, one but for chained Ogg; `seconds` bounds the look where that is costly: beyond it
-    nothing is needed. Files in formats that announce no length, or in none at all, come back whole."""
-    from astmoa.audio import chunks, flac, mpeg, ogg
-
-    start = skip_id3(file, 0)
-    magic = file.read_at(start, 4)
-    whole = Part(0, file.size)
-    if magic == b"fLaC":
-        return [flac.part(file, start)]
-    if magic == b"OggS":
-        return ogg.parts(file, start, seconds) or [whole]
-    if magic == b"NIST":  # libsndfile takes what is there
-        count = _NIST_SAMPLES.search(file.read_at(start, 1024))
-        return [Part(0, file.size, announced=int(count[1]) if count else 0)]
-    if mpeg.is_frame(magic):
-        return [mpeg.part(file, 0, file.size, seconds) or whole]
-    chunk = chunks.find_sound(file, start)
-    if chunk is None:
-        return [whole]
-    if chunk.is_mpeg:
-        inside = mpeg.part(file, chunk.start, chunk.start + chunk.length, seconds)
-        return [inside or chunk.part]
-    return [chunk.part]
 
 
 def skip_id3(file: PlainFile, place: int) -> int:

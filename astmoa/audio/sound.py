@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from astmoa.audio import chunks, flac, mpeg, ogg
 from astmoa.audio.files import Excerpt, NotAFileError, PlainFile
-from astmoa.audio.parts import Part, find_parts
+from astmoa.audio.parts import Part, skip_id3
 from astmoa.errors import ClipError
 
 # Read piece by piece: a header that promises hours or hundreds of channels never becomes one allocation.
@@ -21,8 +23,33 @@ _BLOCK = 262_144
 MOST_FRAMES = 1 << 62
 # Where only decoding tells how long a sound is, nobody waits for more than an hour of it, or for so many samples.
 _MOST_SECONDS, _MOST_SAMPLES = 3600.0, 400_000_000
+_NIST_SAMPLES = re.compile(rb"sample_count -i (\d{1,12})")
 # No header at all: libsndfile would go by the name, but it is given open files.
 _HEADLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM", ".au": "ULAW", ".snd": "ULAW"}
+
+
+def find_parts(file: PlainFile, seconds: float | None) -> list[Part]:
+    """The parts of a file, one but for chained Ogg; `seconds` bounds the look where that is costly: beyond it
+    nothing is needed. Files in formats that announce no length, or in none at all, come back whole."""
+    start = skip_id3(file, 0)
+    magic = file.read_at(start, 4)
+    whole = Part(0, file.size)
+    if magic == b"fLaC":
+        return [flac.part(file, start)]
+    if magic == b"OggS":
+        return ogg.parts(file, start, seconds) or [whole]
+    if magic == b"NIST":  # libsndfile takes what is there
+        count = _NIST_SAMPLES.search(file.read_at(start, 1024))
+        return [Part(0, file.size, announced=int(count[1]) if count else 0)]
+    if mpeg.is_frame(magic):
+        return [mpeg.part(file, 0, file.size, seconds) or whole]
+    chunk = chunks.find_sound(file, start)
+    if chunk is None:
+        return [whole]
+    if chunk.is_mpeg:
+        inside = mpeg.part(file, chunk.start, chunk.start + chunk.length, seconds)
+        return [inside or chunk.part]
+    return [chunk.part]
 
 
 def measure(path: Path, most: float | None = None) -> float:

@@ -9,7 +9,7 @@ import yaml
 
 from astmoa.config.trial import TrialConfig
 from astmoa.errors import ConfigError
-from astmoa.typed import first_line, read_bytes
+from astmoa.reading import first_line, read_bytes
 
 _MOST_BYTES = 1 << 16  # a trial is a kilobyte
 _MOST_VALUES = 10_000

@@ -19,7 +19,7 @@ def build(cls: type, values: Any, prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
-            named = prefix + (key if isinstance(key, str) and len(key) < 100 else shown(key))
+            named = prefix + (key if isinstance(key, str) and key.isidentifier() and len(key) < 100 else shown(key))
             raise ConfigError(f"unknown key {named}: known are {', '.join(prefix + name for name in hints)}")
     return cls(**{key: _value(hints[key], value, prefix + key) for key, value in values.items()})
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
+from astmoa.text import printable
+
 
 def difference(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:
     """The first tensor that is not as wanted, by name, shape and type, in words; None where all are.
@@ -22,17 +24,21 @@ def difference(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Ten
         if theirs.dtype != ours.dtype:
             return f"{name} is of type {_plain(theirs.dtype)}, not {_plain(ours.dtype)}"
     extra = sorted(found.keys() - wanted.keys())
-    return f"{extra[0]} is not part of it" if extra else None
+    return f"{_named(extra[0])} is not part of it" if extra else None
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> str | None:
     """The first tensor with a NaN or an infinity, in words; None where all values are finite numbers."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            return f"{name} is of type {_plain(tensor.dtype)}, not of a floating one"
+            return f"{_named(name)} is of type {_plain(tensor.dtype)}, not of a floating one"
         if not tensor.isfinite().all():
-            return f"{name} holds values that are no finite numbers"
+            return f"{_named(name)} holds values that are no finite numbers"
     return None
+
+
+def _named(name: str) -> str:
+    return printable(name, 100)
 
 
 def _plain(dtype: torch.dtype) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from astmoa.backbone import Backbone
 from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
@@ -22,7 +20,7 @@ from astmoa.provenance import package_hash
 from astmoa.storage import Store
 from astmoa.sweep.autoscaler import wait_for_all
 from astmoa.sweep.budget import Budget, check_failures
-from astmoa.sweep.cluster import plan_resources, start_ray
+from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
 from astmoa.sweep.display import Display
 from astmoa.sweep.doctor import require_fit
 from astmoa.sweep.driver import Driver
@@ -114,7 +112,7 @@ def run_sweep(
             check_failures(driver)
             return reason
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def _all_completed(events: Sequence[dict[str, Any]], proposals: Sequence[Proposal]) -> bool:

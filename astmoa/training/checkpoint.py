@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from astmoa.errors import RunError
-from astmoa.typed import first_line, parse_json
+from astmoa.reading import first_line, parse_json
 
 _STALE_SECONDS = 3600  # no write takes as long
 _FACTS, _CHECKSUM = "astmoa", "crc32"
@@ -131,6 +131,17 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     saved = open_tensors(path)
     saved.verify()
     return saved.tensors, saved.metadata
+
+
+def set_aside(path: Path) -> str:
+    """Give a damaged file another name, for somebody else may need it after all; returns that in words. Raises RunError
+    where the folder cannot be written."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, aside)
+    except OSError as error:
+        raise RunError(f"{path} is damaged and cannot be renamed ({_reason(error)}): mend your rights") from None
+    return f"it is {aside.name} by now"
 
 
 def prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

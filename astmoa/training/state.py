@@ -13,11 +13,13 @@ import torch
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
+from astmoa.config.checks import shown
 from astmoa.errors import RunError
 from astmoa.petl.classifier import AdaptedClassifier
 from astmoa.petl.tensors import difference, not_finite
+from astmoa.reading import first_line
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors, prefixed, with_prefix
-from astmoa.typed import STRICT, checked, first_line
+from astmoa.typed import STRICT, checked
 
 _Seconds = Annotated[float, Field(ge=0)]
 
@@ -191,4 +193,4 @@ def check_owner(path: Path, metadata: dict[str, Any], identity: dict[str, str]) 
     """Raise RunError if the checkpoint belongs to another configuration, to other data or to another backbone."""
     for key, ours in identity.items():
         if metadata.get(key) != ours:
-            raise RunError(f"{path}: belongs to {_OTHER[key]} ({metadata.get(key)}); choose another --out")
+            raise RunError(f"{path}: belongs to {_OTHER[key]} ({shown(metadata.get(key))}); choose another --out")

@@ -24,7 +24,7 @@ from astmoa.config import TrialConfig, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.petl.classifier import AdaptedClassifier
 from astmoa.petl.params import check_size
-from astmoa.training.checkpoint import DamagedError, save_tensors
+from astmoa.training.checkpoint import DamagedError, save_tensors, set_aside
 from astmoa.training.inputs import DeviceData
 from astmoa.training.scoring import bootstrap_interval, loss_per_clip, score
 from astmoa.training.state import PartialEpoch, pack, read_state, unpack
@@ -91,7 +91,7 @@ class Trial:
                 try:
                     self._resume()
                 except DamagedError as error:
-                    self.note = f"{error}: the trial begins anew"
+                    self.note = f"{error}: {set_aside(self._checkpoint)}, and the trial begins anew"
         except BaseException:  # out of memory, say: the backbone is the next trial's too
             self.classifier.remove()
             raise

@@ -294,7 +294,8 @@ def test_a_damaged_checkpoint_is_no_end_the_trial_begins_anew_and_says_so(uninte
     content[-1000] ^= 1
     path.write_bytes(content)
     with Trial(trial[0], trial[1], DeviceData(trial[2], CPU), tmp_path) as again:
-        assert again.note == f"{path} is damaged (its checksum is another one): the trial begins anew"
+        why = "its checksum is another one"
+        assert again.note == f"{path} is damaged ({why}): it is {path.name}.damaged by now, and the trial begins anew"
         assert again.resumed_epochs == 0
         assert_same_runs(([*timeless(*again.epochs())], *timeless(again.test()), again.classifier.tensors()), whole)
     with Trial(trial[0], trial[1], DeviceData(trial[2], CPU), tmp_path) as finished:
@@ -441,8 +442,9 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_the_backbone_relea
     assert tiny_backbone.model.layers[0].attention is attention
     (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     with Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU), tmp_path) as trial:
-        assert trial.note.endswith("the trial begins anew")
-        assert trial.resumed_epochs == 0
+        assert (trial.resumed_epochs, trial.note is None) == (0, False)
+        next(trial.epochs())
+    assert (tmp_path / f"{CHECKPOINT}.damaged").read_bytes() == b"not a checkpoint"  # it may be somebody else's
 
 
 @pytest.mark.parametrize("what", ["data", "backbone"])
