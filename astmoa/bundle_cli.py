@@ -24,14 +24,17 @@ class Export:
     """best: highest validation accuracy. knee: where more parameters stop paying. smallest: the front's cheapest.
     budget=N: the most accurate one with at most N trainable parameters as the papers count (without the head).
     all: every point of the front."""
+    storage: str | None = None
+    """Address where the run is kept, such as s3://bucket/astmoa/RUN, for weights that are not in its folder.
+    Default: the one that you started it with on this machine."""
 
     def run(self) -> None:
         from astmoa.export import export, export_all
 
         if self.pick == "all":
-            print(*export_all(self.run_dir, self.out), sep="\n")
+            print(*export_all(self.run_dir, self.out, self.storage), sep="\n")
         else:
-            print(export(self.run_dir, self.pick, self.out))
+            print(export(self.run_dir, self.pick, self.out, self.storage))
 
 
 @dataclass(frozen=True)

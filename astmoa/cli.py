@@ -18,6 +18,7 @@ from astmoa.config.checks import shown
 from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line
+from astmoa.files import check_place
 from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
 from astmoa.text import printable
@@ -115,21 +116,36 @@ class Frontier:
     json: bool = False
     """Print points (marked front, knee, best; in a search also near, 3-D) and hypervolume as one JSON object."""
     picture: Path | None = None
-    """Where to write the picture. Default: RUN_DIR/frontier.png"""
+    """Where to write the picture, a PNG file. Default: RUN_DIR/frontier.png"""
 
     def run(self) -> None:
         from astmoa.records import load_sweep
         from astmoa.report.pictures import frontier_picture
         from astmoa.report.tables import rich_table, summary, write_tables
 
+        if self.picture is not None:
+            _check_picture(self.picture)
         sweep = load_sweep(self.run_dir)
         write_tables(sweep, self.run_dir)
+        if not self.json:
+            Console().print(rich_table(sweep))
         picture = frontier_picture(sweep, self.picture or self.run_dir / "frontier.png")
         if self.json:
             print(json.dumps({**summary(sweep), "picture": str(picture)}))
         else:
-            Console().print(rich_table(sweep))
-            print(f"Picture: {picture}")
+            print(printable(f"Picture: {picture}"))
+
+
+def _check_picture(path: Path) -> None:
+    """Better before anything is written or shown than after. Raises ConfigError."""
+    if path.suffix.lower() not in (".png", ""):
+        raise ConfigError(f"--picture {path} is not possible: pictures are PNG files, so give a name that ends in .png")
+    try:
+        check_place(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--picture {path} is not possible ({error.strerror}): give a file in a folder that can be written"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -165,18 +181,27 @@ class Predict:
 
 @dataclass(frozen=True)
 class Track:
-    """Bring MLflow up to date with a run folder's journal: after the tracker was down, or into another tracker."""
+    """Bring MLflow up to date with a run folder's journal: after the tracker was down, or into another tracker.
+
+    What is there already is found and completed, nothing is made twice. Runs of this sweep that were deleted in the UI
+    come back: to be rid of them, remove the run folder, too.
+    """
 
     run_dir: Positional[Path]
     tracking_uri: str | None = None
-    """Default: the SQLite file mlflow.db beside the run folder."""
+    """Default: the tracker that the run had, else $MLFLOW_TRACKING_URI, else the file mlflow.db beside the folder."""
 
     def run(self) -> None:
-        from astmoa.tracking import default_uri, sync, ui_command
+        from astmoa.resume import tracker
+        from astmoa.tracking import redact, sync, ui_command
 
-        uri = self.tracking_uri or default_uri(self.run_dir)
-        sync(self.run_dir, uri)
-        print(f"MLflow UI: {ui_command(uri)}")
+        uri, another = tracker(Path(self.run_dir), self.tracking_uri)
+        if another:
+            print(printable(another), file=sys.stderr)
+        mirrored = sync(self.run_dir, uri)
+        back = f", {mirrored.num_restored} of them out of the bin" if mirrored.num_restored else ""
+        print(printable(f"Tracked: {mirrored.num_trials + 1} runs{back}, in {redact(uri)}, {mirrored.experiment}"))
+        print(printable(f"MLflow UI: {ui_command(uri)}"))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from astmoa.audio.doubles import told
+from astmoa.audio.near import is_there
 from astmoa.audio.sources import SOURCES, Source
 from astmoa.audio.splits import some
 from astmoa.config import DataConfig, DataName
 from astmoa.errors import DataError
+from astmoa.text import printable
+
+if TYPE_CHECKING:
+    from astmoa.audio.check import Report
+
+_LONGEST_LINE = 5000
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Check:
 
     def run(self) -> None:
         from astmoa.audio.check import inspect
+        from astmoa.audio.standard_output import kept_clean
 
         config = DataConfig(self.name, root=self.root, num_labels=self.num_labels)
         source = SOURCES[self.name]
@@ -52,18 +61,22 @@ class Check:
         try:
             if self.root is not None and not Path(self.root).exists():
                 raise DataError(f"{self.root} does not exist: {_how(self.name, self.root, source)}")
-            report = inspect(config, self.fast)
+            with kept_clean():
+                report = inspect(config, self.fast)
         except DataError as error:
             facts = {"name": self.name, "ok": False, "error": str(error), "source": dataclasses.asdict(source)}
-            print(json.dumps(facts) if self.json else "\n".join(_expected(self.name, source)))
+            _show(facts if self.json else _expected(self.name, source))
             raise
         values = dataclasses.asdict(report)
-        if self.json:
-            print(json.dumps({**values, "ok": report.ok}))
-        else:
-            print("\n".join(_lines(values, source)))
+        _show({**values, "ok": report.ok} if self.json else _lines(report, source))
         if not report.ok:
             raise SystemExit(1)
+
+
+def _show(content: dict[str, Any] | list[str]) -> None:
+    """One JSON object, or lines: they may hold a file's words, so that nothing in them moves a terminal."""
+    lines = [json.dumps(content)] if isinstance(content, dict) else [printable(line, _LONGEST_LINE) for line in content]
+    print("\n".join(lines))
 
 
 def _download(name: str, source: Source, root: Path) -> None:
@@ -100,39 +113,45 @@ def _expected(name: str, source: Source) -> list[str]:
     return [*lines, f"         {archive.checksum}, from {archive.checksum_from}"]
 
 
-def _lines(report: dict[str, Any], source: Source) -> list[str]:
+def _lines(report: Report, source: Source) -> list[str]:
     """The report for people, one line per question."""
-    counts = report["labels"]
+    counts = report.labels
     fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)
     classes = f"{len(counts)}, {counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most}) clips each"
     if counts[fewest] == counts[most]:
         classes = f"{len(counts)}, {counts[most]:,} clips each"
-    splits = ", ".join(f"{side}: {size:,}" for side, size in report["splits"].items())
-    how = "decoded" if report["decoded"] else "headers read"
-    clips = f"{report['clips']:,}" + (f" of {report['official']:,} official" if report["official"] else "")
-    leaks = report["leaks"]
-    lines = [
-        f"{report['name']}",
-        f"clips    {clips}, {report['hours']:.2f} hours; {report['seconds']:g} s of each are used",
-        f"classes  {classes}; measured by {report['metric']}",
-        f"splits   {splits}{'; validation is held out of train' if report['held_out'] else ''}",
-        f"missing  {_listed(report['missing'])}",
-        f"broken   {_listed([f'{clip}: {reason}' for clip, reason in report['broken'].items()])} ({how})",
+    splits = ", ".join(f"{side}: {size:,}" for side, size in report.splits.items())
+    how = "decoded" if report.decoded else "headers read"
+    clips = f"{report.clips:,}" + (f" of {report.official:,} official" if report.official else "")
+    near = {name: f"{name} ({is_there(name, found)})" for name, found in report.near.items()}
+    return [
+        f"{report.name}",
+        f"clips    {clips}, {report.hours:.2f} hours; {report.seconds:g} s of each are used",
+        f"classes  {classes}; measured by {report.metric}",
+        f"splits   {splits}{'; validation is held out of train' if report.held_out else ''}",
+        f"missing  {_listed([near.get(name, name) for name in report.missing])}",
+        f"broken   {_listed([f'{clip}: {reason}' for clip, reason in report.broken.items()])} ({how})",
         *(
             f"mAP      {side} passes over {', '.join(labels)}: it has no clip with, or none labelled as without"
-            for side, labels in report["unmeasured"].items()
+            for side, labels in report.unmeasured.items()
         ),
+        f"leakage  {_leakage(report, source)}",
+        *([f"leakage  {told(report.doubles, 'on two sides')}"] if report.doubles else []),
+        *([f"labels   {told(report.relabelled, 'under two labels')}"] if report.relabelled else []),
+        *(f"warning  {warning}" for warning in report.warnings),
+        *report.problems,
     ]
-    if not report["groups"]:
-        return [*lines, f"leakage  unknown: the data name no {source.group}s", *report["problems"]]
-    if not leaks:
-        return [*lines, f"leakage  none: no {source.group} is on two sides", *report["problems"]]
-    first = leaks[0]
-    lines.append(
-        f"leakage  {len(leaks):,} {source.group}{'s are' if len(leaks) > 1 else ' is'} on two sides or more, first "
-        f"{first['group']}: {first['clips']} clips in {' and '.join(first['sides'])}"
-    )
-    return [*lines, *report["problems"]]
+
+
+def _leakage(report: Report, source: Source) -> str:
+    """By groups."""
+    if not report.groups:
+        return f"unknown: the data name no {source.group}s"
+    if not report.leaks:
+        return f"none: no {source.group} is on two sides"
+    first = report.leaks[0]
+    groups = f"{len(report.leaks):,} {source.group}{'s are' if len(report.leaks) > 1 else ' is'} on two sides or more"
+    return f"{groups}, first {first.group}: {first.clips} clips in {' and '.join(first.sides)}"
 
 
 def _listed(names: Sequence[str]) -> str:

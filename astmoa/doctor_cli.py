@@ -12,7 +12,6 @@ from pathlib import Path
 
 import tyro
 
-from astmoa.backbone import load_backbone
 from astmoa.config import DataConfig, DataName
 from astmoa.errors import AstmoaError, RunError
 from astmoa.storage import VARIABLE
@@ -106,6 +105,8 @@ class Doctor:
 
     def _weights(self) -> None:
         if self.backbone is not None:
+            from astmoa.backbone import load_backbone  # importing it takes seconds
+
             backbone = load_backbone(self.backbone)
             print(f"backbone {backbone.name}: fingerprint {backbone.fingerprint}", file=self._out)
 

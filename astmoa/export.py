@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from astmoa import frontier
+from astmoa import frontier, own_runs
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
 from astmoa.backbone import Backbone, load_backbone
@@ -29,17 +29,19 @@ _ANOTHER, _AGAIN = "pick another point, or run the sweep anew into another --out
 PICKS = "best, knee, smallest, budget=N (such as budget=300000) or all"
 
 
-def export(run_dir: Path, pick: str, out: Path) -> Path:
+def export(run_dir: Path, pick: str, out: Path, storage: str | None = None) -> Path:
     """Write the picked point of a sweep's frontier to `out` and return it; `pick` as in `pick_point`.
 
     Of the point's replicates the one with the highest validation accuracy is taken. Test accuracy plays no part.
-    Raises ConfigError for another pick, RunError when no trial has completed or its weights are gone.
+    storage: the address where the run is kept, for weights that are not in `run_dir`. Default: the one that this user
+    gave when he started the run on this machine; one that the journal alone names is not followed. Raises ConfigError
+    for another pick, RunError when no trial has completed or its weights are gone.
     """
     sweep = load_sweep(run_dir)
-    return _export([(pick_point(sweep, pick), Path(out))], sweep, run_dir, pick)[0]
+    return _export([(pick_point(sweep, pick), Path(out))], sweep, run_dir, pick, storage)[0]
 
 
-def export_all(run_dir: Path, out: Path) -> list[Path]:
+def export_all(run_dir: Path, out: Path, storage: str | None = None) -> list[Path]:
     """Write every point of the front to a folder of its own in `out`, named by its label; smallest first.
 
     Raises RunError as `export`, before anything is written.
@@ -51,9 +53,8 @@ def export_all(run_dir: Path, out: Path) -> list[Path]:
         slug = re.sub(r"[^a-z0-9._]+", "-", point.label.lower())[:100].strip("-.") or "point"
         tries = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(points) + 1))
         names.append(next(name for name in tries if name not in names))
-    return _export(
-        [(point, Path(out) / name) for point, name in zip(points, names, strict=True)], sweep, run_dir, "all"
-    )
+    named = [(point, Path(out) / name) for point, name in zip(points, names, strict=True)]
+    return _export(named, sweep, run_dir, "all", storage)
 
 
 def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:
@@ -96,13 +97,17 @@ def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointReco
     return max(fitting, key=lambda point: point.val_accuracy.mean)
 
 
-def _export(points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str) -> list[Path]:
-    trials = [best_replicate(point) for point, _ in points]
-    kept, labels = sweep.header.get("storage"), sweep.header["data"]["labels"]
-    adapters = [fetch(Path(run_dir), f"trials/{trial.trial_id}/{ADAPTER}", kept) for trial in trials]
+def _export(
+    points: Sequence[tuple[PointRecord, Path]], sweep: SweepRecord, run_dir: Path, pick: str, storage: str | None
+) -> list[Path]:
+    trials, labels, named = [best_replicate(point) for point, _ in points], sweep.labels, sweep.header.get("storage")
+    if storage is None and own_runs.follows(sweep.header, "storage", named):
+        storage = named
+    adapters = [fetch(Path(run_dir), f"trials/{trial.trial_id}/{ADAPTER}", storage) for trial in trials]
     for adapter in adapters:
         if not adapter.is_file():
-            raise RunError(f"{adapter} is gone: {_ANOTHER}")
+            there = f"; its journal says that it was kept at {named}: add --storage {named} if you trust that address"
+            raise RunError(f"{adapter} is gone{there if named and not storage else f': {_ANOTHER}'}")
         head = read_adapter(open_adapter(adapter, _ANOTHER), _ANOTHER).get("head.bias")
         if head is None or list(head.shape) != [len(labels)]:
             raise RunError(f"{adapter} has not one output for each of {len(labels)} classes: {_ANOTHER}")

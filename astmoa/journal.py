@@ -18,6 +18,7 @@ Line types, each with `type` and `time` (seconds since 1970):
     end        trial_id, state (completed, stopped, failed), best_epoch, val_accuracy, test_accuracy, test_loss,
                device_seconds, error, retry (failed: may it be tried again?). Absence is never a number: a failed or
                stopped trial has no accuracies (null).
+    restart    error, traceback: Ray Tune ended with an error of its own; another one goes on with the open trials
     sweep_end  reason, seconds
     resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
 """
@@ -34,11 +35,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from astmoa.errors import RunError
+from astmoa.events import problem
 
 FORMAT = 1
 NAME = "journal.jsonl"
 _MAY_WAIT = ("start", "epoch")
 _LONGEST_WAIT = 1.0
+_TOLD = {"error", "traceback"}
+_LONGEST_TOLD = 8000
+_LONGEST_LINE = 1 << 24
+_LARGEST = 1 << 29
 
 
 class Journal:
@@ -74,7 +80,12 @@ class Journal:
         Raises RunError where it cannot be written (the disk is full, say): then the file is as it was before.
         """
         event = _plain({"type": type, "time": time.time(), **fields})
+        for key in _TOLD & event.keys():
+            event[key] = event[key] and str(event[key])[:_LONGEST_TOLD]
         line = json.dumps(event, allow_nan=False)
+        wrong = problem(event) if len(line) < _LONGEST_LINE else f"it would be {len(line):,} bytes long"
+        if wrong:  # nobody could read it, nor what comes after it
+            raise RunError(f"{self.path}: no {type} event of this kind can be written ({wrong})")
         rest = memoryview(line.encode() + b"\n")
         end = self._end + len(rest)
         try:
@@ -119,43 +130,55 @@ class Journal:
 
 
 def read_journal(run_dir: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run folder's journal, oldest first. A last line cut off by a crash is left out.
+    """All whole lines of a run folder's journal, oldest first, each as `events` has it. A last line cut off by a crash
+    is left out.
 
-    Raises RunError if there is no journal, if another line is damaged, or if a newer version wrote it.
+    Raises RunError if there is no journal, if another line is damaged or says something impossible, or if a newer
+    version wrote it.
     """
     return read_journal_from(run_dir, 0)[0]
 
 
 def read_journal_from(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
     """The whole lines after byte `offset`, and the offset to go on from: follows a journal while it grows."""
-    path = Path(run_dir) / NAME
+    path, end = Path(run_dir) / NAME, offset
     if not path.is_file():
         raise RunError(f"{run_dir}: no {NAME} there; give the folder that a sweep wrote (its --out)")
+    if path.stat().st_size > _LARGEST:
+        raise RunError(f"{path}: {path.stat().st_size:,} bytes, which no sweep's journal has; restore the file")
+    events: list[dict[str, Any]] = []
     with open(path, "rb") as file:
         file.seek(offset)
-        text = file.read()
-    whole = text[: text.rfind(b"\n") + 1]
-    events = [_parse(path, offset, number, line) for number, line in enumerate(whole.split(b"\n")[:-1], 1)]
-    if events and offset == 0:
-        written = events[0].get("format", FORMAT)
-        if type(written) is not int or written > FORMAT:
-            raise RunError(f"{path}: written by a newer astmoa (format {written}, this one reads {FORMAT}); upgrade")
-    return events, offset + len(whole)
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE + 1), b""), 1):
+            if not line.endswith(b"\n") and len(line) <= _LONGEST_LINE:  # cut off by a crash, or being written
+                break
+            event, wrong = _parse(line)
+            if end == 0 and isinstance(event, dict):
+                _check_format(path, event)
+            if wrong := wrong or problem(event):
+                where = f"{path}:{number}" if offset == 0 else f"{path}, line {number} after byte {offset}"
+                raise RunError(f"{where}: damaged line {line[:60]!r} ({wrong}); restore the file or remove this line")
+            events.append(event)
+            end += len(line)
+    return events, end
 
 
-def _parse(path: Path, offset: int, number: int, line: bytes) -> dict[str, Any]:
+def _check_format(path: Path, first: dict[str, Any]) -> None:
+    written = first.get("format", FORMAT)
+    if type(written) is not int or written > FORMAT:
+        raise RunError(f"{path}: written by a newer astmoa (format {written}, this one reads {FORMAT}); upgrade")
+
+
+def _parse(line: bytes) -> tuple[Any, str | None]:
+    """What a line says, and why it says nothing."""
+    if len(line) > _LONGEST_LINE:
+        return None, "it is too long"
     try:
-        event = json.loads(line, parse_constant=_refuse)
-        if (
-            isinstance(event, dict)
-            and isinstance(event.get("type"), str)
-            and isinstance(event.get("time"), int | float)
-        ):
-            return event
-    except (ValueError, RecursionError):
-        pass
-    where = f"{path}:{number}" if offset == 0 else f"{path}, line {number} after byte {offset}"
-    raise RunError(f"{where}: damaged line {line[:60]!r}; restore the file or remove this line")
+        return json.loads(line, parse_constant=_refuse), None
+    except RecursionError:
+        return None, "it is nested too deep"
+    except ValueError as error:
+        return None, str(error).partition(":")[0]
 
 
 def _refuse(constant: str) -> None:

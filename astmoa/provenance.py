@@ -43,9 +43,64 @@ def program(name: str) -> str:
 
 
 def redact(text: str) -> str:
-    """The text with user:password@ of its URIs, and passwords among their parameters, replaced by stars."""
-    text = re.sub(r"(?<=://)[^/\s\"']*@", "***@", text)
-    return re.sub(r"([?&;](?:password|passwd|pwd|token|access_token|api_key)=)[^&\s\"']+", r"\1***", text, flags=re.I)
+    """The text without its secrets, each replaced by stars: what stands before the @ of a URI, values of parameters,
+    variables and fields whose name says that they are secret, and keys that are known by their form.
+
+    In doubt too much is replaced, never too little.
+    """
+    text = _without_spaced_user(text)
+    text = _WORD.sub(_without_user, text)
+    for secret, shown in ((_ENCODED, r"\1***%40"), (_ASSIGNED, r"\1***"), (_FIELD, r"\1***"), (_HEADER, r"\1***")):
+        text = secret.sub(shown, text)
+    return _KNOWN.sub("***", text)
+
+
+_URI = re.compile(r"(?:[\w-]{1,60}=)?([a-z][\w+.-]{0,30})://", re.I)
+_PORT = re.compile(r"(\[[^\]]*\]|[^:@]*):\d{1,5}")
+_WORD = re.compile(r"[^\s\"]+")
+_ENCODED = re.compile(r"(%3A%2F%2F)[^\s\"&]{0,1000}%40", re.I)
+_LONG = (
+    "passw(?:or)?d|passphrase|pwd|secret|token|signature|credentials?|"
+    "(?:api|access|secret|private|account|auth|encryption)[-_.]?key(?:[-_.]?id)?"
+)
+_SHORT = "pass|pw|sig|sas|auth|jwt"
+_NAME = rf"(?:[\w.-]*(?:{_LONG})|(?:[\w.-]*[-_.])?(?:{_SHORT})|(?<=[?&])key)"
+_ASSIGNED = re.compile(rf"((?<![\w.-]){_NAME}=)(?:\"[^\"]+\"|'[^']+'|(?:[^&;\s\"']|'(?=\w))+)", re.I)
+_FIELD = re.compile(rf"((\\?[\"']){_NAME}\2\s?:\s?(\\?[\"']))(?:(?!\3).)+", re.I)
+_HEADER = re.compile(r"(\bauthorization\\?[\"']?\s?[:=]\s?\\?[\"']?(?:(?:bearer|basic|token)\s)?)[^\s\"',\\]+", re.I)
+_KNOWN = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bhf_\w{20,}|\bsk-(?:proj-|ant-)?[\w-]{20,}|\bgh[pousr]_\w{20,}|"
+    r"\bgithub_pat_\w{20,}|\bxox[abpr]-[\w-]{10,}|\bAIza[\w-]{30,}|\beyJ[\w-]{10,2000}\.[\w-]{10,}\.[\w-]*"
+)
+
+
+def _without_spaced_user(text: str) -> str:
+    """The same for a text that is a URI as a whole, as words of a command line are: then a password may hold blanks and
+    quotes, too. In a longer text nobody knows where such a one begins."""
+    begin = _URI.match(text)
+    user, at, rest = text[begin.end() :].rpartition("@") if begin else ("", "", "")
+    name = re.split(r"[/\s@]", user, maxsplit=1)[0]
+    if not at or ":" not in name or re.search(r"\s", rest) or (_is_web(begin[1]) and _PORT.fullmatch(name)):
+        return text
+    return f"{begin[0]}***@{rest}"
+
+
+def _without_user(found: re.Match[str]) -> str:
+    """A word, without what stands before the @ of a URI in it. A password may hold slashes, and more of @ and ://."""
+    word, at, rest = found[0].rpartition("@")
+    for scheme in re.finditer("://", word) if at else ():
+        begin, slash = scheme.end(), word.find("/", scheme.end())
+        host = word[begin:] if slash < 0 else word[begin:slash]
+        port = slash > 0 and _is_web(word[: scheme.start()]) and _PORT.fullmatch(host)  # http://host:5000/a@b
+        if slash < 0 or (":" in host and not port):
+            return f"{word[:begin]}***@{rest}"
+        if "@" in host:
+            return f"{word[:begin]}***{word[begin + host.rindex('@') :]}@{rest}"
+    return found[0]
+
+
+def _is_web(text: str) -> bool:
+    return text[-5:].lower().endswith(("http", "https"))
 
 
 def git_commit() -> str | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+from astmoa import own_runs
 from astmoa.config.strict import build
 from astmoa.errors import ConfigError, RunError
+from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import read_journal
+from astmoa.provenance import redact
+from astmoa.storage import is_address, join
 from astmoa.study_options import StudyOptions
 
 Options = TypeVar("Options", bound=StudyOptions)
@@ -27,26 +32,78 @@ def plain(options: StudyOptions) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
-def stored_options(study: str, options_type: type[Options], run_dir: Path) -> Options:
-    """The options that `run_dir` was last run with. Raises RunError for another study's or an older version's."""
+def stored_options(study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False) -> Options:
+    """The options that `run_dir` was last run with.
+
+    storage_given: is it told anew where the run is kept? Raises RunError for another study's or an older version's, and
+    for an address that neither is nor was given by this user (see `own_runs`).
+    """
     events = read_journal(run_dir)
     header = [event for event in events if event["type"] in ("sweep", "resume")][-1:]
     if not header:
         raise RunError(f"{run_dir}: its journal begins with no sweep: give the folder that a sweep wrote (its --out)")
     if header[0].get("study") != study:
         raise RunError(f"{run_dir}: a run of {header[0].get('study')}, and this is {study}: resume it by its own file")
-    values = {key: value for key, value in header[0]["options"].items() if key not in ("resume", "out")}
+    values = {k: v for k, v in (header[0].get("options") or {}).items() if k not in ("resume", "out")}
     # What was left to a default is what the default was then: another version may have another.
     written = header[0].get("search") or {}
     values |= {key: written[key] for key in values if values[key] is None and key in written}
-    for key in ("tracking_uri", "storage"):
-        if "***" in str(values.get(key)):  # its password is in no journal
-            values[key] = None
+    values["tracking_uri"] = None  # see `tracker`
+    if "***" in str(values.get("storage")):  # its password is in no journal
+        values["storage"] = None
+    storage = values.get("storage")
+    if storage_given:
+        values["storage"] = None
+    elif is_address(storage) and not own_runs.follows(events[0], "storage", join(storage, run_dir.name)):
+        raise RunError(
+            f"{run_dir}: it names {storage}, which this user has not given it on this machine: add --storage {storage} "
+            f"where you trust that address, or --storage {run_dir.parent} to go on without it"
+        )
     try:
         options = build(options_type, values, "--")
     except ConfigError as error:
         raise RunError(f"{run_dir}: its options are another version's ({error}); resume it by that version") from None
     return dataclasses.replace(options, out=run_dir, resume=run_dir)
+
+
+def tracker(run_dir: Path, given: str | None) -> tuple[str, str | None]:
+    """The address of a run's tracker: the one that is given, or that the run had, or $MLFLOW_TRACKING_URI, or a SQLite
+    file beside the run folder. And a line to be told where that is not the one that the run had, or the environment's.
+
+    An address that the journal names is followed only where this user gave it (see `own_runs`).
+    """
+    from astmoa.tracking.address import default_uri, sqlite_file  # the records beside it import scipy: not for --help
+
+    if given:
+        return given, None
+    environment = os.environ.get("MLFLOW_TRACKING_URI")
+    usual = environment or default_uri(run_dir)
+    header, before = _tracker_before(run_dir)
+    if before in (None, redact(usual)):
+        return usual, None
+    database, beside = sqlite_file(before), run_dir.resolve().parent / "mlflow.db"
+    change = "--tracking-uri says otherwise"
+    if "***" in before:
+        why = "its password is kept nowhere"
+    elif database != beside and not own_runs.follows(header, "tracking_uri", before):
+        why = "this user has not given it on this machine"
+    elif database is not None and not database.exists():
+        why = "it is not there any more"
+    elif environment:
+        return before, f"{run_dir} goes on in {before}, as before, not in $MLFLOW_TRACKING_URI, unless {change}"
+    else:
+        return before, None
+    return usual, f"the tracker of {run_dir} was {before}: {why}; its runs go to {redact(usual)} now, unless {change}"
+
+
+def _tracker_before(run_dir: Path) -> tuple[dict[str, Any], str | None]:
+    """The journal's first event, and the address that the last one of its kind names; None where there is none."""
+    if not (run_dir / JOURNAL).is_file():
+        return {}, None
+    headers = [event for event in read_journal(run_dir) if event["type"] in ("sweep", "resume")]
+    last = headers[-1] if headers else {}
+    named = last.get("tracker") or (last.get("options") or {}).get("tracking_uri")
+    return (headers or [{}])[0], named if isinstance(named, str) else None
 
 
 def check_unchanged(stored: StudyOptions, now: StudyOptions) -> None:

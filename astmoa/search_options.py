@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from astmoa import confidence, frontier
 from astmoa.config import complete
 from astmoa.errors import ConfigError
-from astmoa.records import clip_interval
 from astmoa.shape import BackboneShape
-from astmoa.study_options import StudyOptions
-from astmoa.training.inputs import Inputs
+from astmoa.study_options import MOST_SEEDS, StudyOptions
 
 if TYPE_CHECKING:
     from astmoa.sweep.driver import Driver
     from astmoa.sweep.ledger import DrivenTrial
     from astmoa.sweep.proposals import Proposal
     from astmoa.sweep.space import Space
+    from astmoa.training.inputs import Inputs
 
 _DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
 
@@ -183,7 +182,7 @@ class Confirmation:
             values = dict(part.split("=") for part in text.split(","))
             numbers = {key: int(value) for key, value in values.items()}
             ok = numbers.keys() <= {"seeds", "folds", "trials"} and numbers.get("seeds", 0) > 0
-            if not ok or numbers.get("trials", 1) < 1:
+            if not ok or numbers.get("trials", 1) < 1 or numbers["seeds"] > MOST_SEEDS:
                 raise ValueError
         except ValueError:
             example = "give seeds=5, or seeds=5,trials=60 (60 at most), or seeds=5,folds=1 (fold 1 alone)"
@@ -225,6 +224,8 @@ class Confirmation:
 def _front_and_near(driver: Driver, inputs: Inputs) -> tuple[list[DrivenTrial], list[float]]:
     """The completed trials of a search that are on its front, or whose interval overlaps it, the front's first; and
     the standard errors of their accuracies. For mAP these are rough: it is no share of correct clips."""
+    from astmoa.records import clip_interval
+
     found = driver.searched("completed")
     clips = [len(inputs.splits[trial.proposal.config.data.fold].val) for trial in found]
     points = [(trial.size, trial.final) for trial in found]

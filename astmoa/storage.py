@@ -91,10 +91,13 @@ class Store:
         if not self._fs.get_file_info(path).is_file:
             return False
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(target.name + ".tmp")
-        with self._fs.open_input_stream(path) as file, open(temporary, "wb") as out:
-            shutil.copyfileobj(file, out, 1 << 20)
-        temporary.replace(target)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")  # others may bring the same file
+        try:
+            with self._fs.open_input_stream(path) as file, open(temporary, "wb") as out:
+                shutil.copyfileobj(file, out, 1 << 20)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
         return True
 
     def read(self, name: str) -> bytes | None:
@@ -240,14 +243,21 @@ def _journals(run_dir: Path, store: Store) -> tuple[bytes, bytes]:
     return there, here
 
 
+def folder_of(address: str, runs: Path = Path("runs")) -> Path:
+    """Where a sweep goes on here with the run at `address`."""
+    name = split(address)[1]
+    if name in ("", ".", ".."):
+        raise RunError(f"{redact(address)} names no run: give the address of one, the storage's and the run's name")
+    return runs / name
+
+
 def bring_run(address: str, runs: Path = Path("runs")) -> Path:
     """The run folder at `address`, made here for a sweep to go on in: its journal; checkpoints are fetched by workers.
 
     A journal that is here already and goes further is kept. Raises RunError where no sweep was kept at the address, and
-    where the run folder holds another one.
+    where the run folder holds another one. Hold the folder while you do this, see `lock.hold`.
     """
-    store = Store(address)
-    run_dir = runs / split(address)[1]
+    store, run_dir = Store(address), folder_of(address, runs)
     if not store.has(JOURNAL):
         raise RunError(f"{redact(address)}: no {JOURNAL} there; give the address of a run: the storage's, and its name")
     there, here = _journals(run_dir, store)

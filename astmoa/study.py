@@ -14,25 +14,31 @@ import uuid
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
-from astmoa.backbone import Backbone, load_backbone
+from astmoa import own_runs
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
 from astmoa.journal import NAME as JOURNAL
+from astmoa.lock import hold
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
-from astmoa.resume import check_unchanged, plain, stored_options
+from astmoa.resume import check_unchanged, plain, stored_options, tracker
 from astmoa.shape import BackboneShape
-from astmoa.storage import Store, Upload, bring_run, check_same_run, is_address, split
+from astmoa.storage import VARIABLE as STORAGE_VARIABLE
+from astmoa.storage import Store, Upload, bring_run, check_same_run, folder_of, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
 from astmoa.sweep.space import Space
-from astmoa.training.inputs import Inputs, open_inputs
+from astmoa.text import printable
+
+if TYPE_CHECKING:
+    from astmoa.backbone import Backbone
+    from astmoa.training.inputs import Inputs
 
 Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
 
@@ -51,22 +57,32 @@ def main(
     then: what this study makes of its run folder besides table and picture.
     paper: where the points' `paper` figures come from, such as "Table 3 of arXiv 2402.00828".
     """
-    with exit_in_one_line("the same command with the same --out goes on from here"):
-        out = run_study(study, parse(study, options_type, description), points, paper)
+    told = exit_in_one_line("the same command with the same --out goes on from here")
+    with told, contextlib.ExitStack() as held:
+        out = run_study(study, parse(study, options_type, description, held), points, paper)
         if then is not None:
             then(out)
 
 
-def parse(study: str, options_type: type[StudyOptions], description: str) -> StudyOptions:
-    """The command line's options; with --resume, those that the run folder was started with are the defaults."""
-    run_dir = _after("--resume", sys.argv[1:])
-    if run_dir is None or {"--help", "-h"} & set(sys.argv):
+def parse(
+    study: str, options_type: type[StudyOptions], description: str, held: contextlib.ExitStack | None = None
+) -> StudyOptions:
+    """The command line's options; with --resume, those that the run folder was started with are the defaults.
+
+    held: what the folder is kept in, so that nobody else goes on with it between its journal's reading and the sweep.
+    """
+    named = _after("--resume", sys.argv[1:])
+    if named is None or {"--help", "-h"} & set(sys.argv):
         return tyro.cli(options_type, description=description)
-    kept = run_dir if is_address(run_dir) else None
-    run_dir = bring_run(kept) if kept else Path(run_dir)
-    stored = stored_options(study, options_type, run_dir)
-    if kept:
-        stored = dataclasses.replace(stored, storage=split(kept)[0])
+    run_dir = folder_of(named) if is_address(named) else Path(named)
+    if held is not None and (is_address(named) or run_dir.is_dir()):
+        held.enter_context(hold(run_dir))
+    if is_address(named):
+        bring_run(named)
+    storage_given = is_address(named) or _after("--storage", sys.argv[1:]) or os.environ.get(STORAGE_VARIABLE)
+    stored = stored_options(study, options_type, run_dir, bool(storage_given))
+    if is_address(named):
+        stored = dataclasses.replace(stored, storage=split(named)[0])
     options = tyro.cli(options_type, description=description, default=stored)
     check_unchanged(stored, options)
     if options.out != stored.out:
@@ -80,18 +96,29 @@ def _after(flag: str, arguments: list[str]) -> str | None:
 
 
 def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
-    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder."""
-    from astmoa.records import load_sweep
-    from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
-    from astmoa.tracking import LiveMirror, default_uri
+    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder.
 
-    console = Console(stderr=True)
+    Raises RunError where another process has the run folder, before anything of it is read.
+    """
     out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
+    with hold(out):  # before libraries are imported that take seconds
+        return _run_study(study, options, points, paper, out, kept)
+
+
+def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | None, out: Path, kept: str | None) -> Path:
+    from astmoa.backbone import load_backbone
+    from astmoa.records import load_sweep
+    from astmoa.sweep.cluster import check_cluster
+    from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
+    from astmoa.tracking import LiveMirror
+    from astmoa.training.inputs import open_inputs
+
     store = Store(kept) if kept else None
     if store is not None:  # better found out before all sounds are read
         store.check()
         check_same_run(out, store)
     tell_of_cut_line(out)
+    check_cluster()
     template = options.template()
     backbone = load_backbone(options.backbone)
     planned = points(options, backbone.shape)
@@ -106,17 +133,19 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
         if confirmation:
             folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False
         num_candidates = len(planned.candidates(backbone.shape, options.max_params))
-        console.print(f"[bold]{study}[/]: {num_candidates:,} candidates, in {out}", soft_wrap=True)
+        tell(f"{study}: {num_candidates:,} candidates, in {out}")
     else:
-        console.print(f"[bold]{study}[/]: {len(planned)} points in {out}", soft_wrap=True)
+        tell(f"{study}: {len(planned)} points in {out}")
     inputs = open_inputs(template.data, tuple(dict.fromkeys(folds)), all_folds=all_folds)
     folds = tuple(inputs.splits)
     replicates = "" if isinstance(planned, Space) else f"{len(seeds)} seeds x {len(folds)} folds of "
-    console.print(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
+    tell(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
-        console.print(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(out)
+        tell(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
+    uri, another = tracker(out, options.tracking_uri)
+    if another:
+        tell(another)
     argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
@@ -128,21 +157,24 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
         parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
-    check_run_dir(out, header)  # before the tracker hears of it
+    earlier = check_run_dir(out, header)  # before the tracker hears of it
+    sweep_id = earlier[0]["sweep_id"] if earlier else header["sweep_id"]
     if store is not None:
         header["storage"] = redact(kept)
-    upload = Upload(out, store, warn=console.print) if store else contextlib.nullcontext()
+    header["tracker"] = redact(uri)
+    upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
+    own_runs.note(sweep_id, storage=kept, tracking_uri=uri)
     with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
-        finish(out)
-    console.print(f"Ended: {reason}.", highlight=False)
+        finish(out, kept)
+    tell(f"Ended: {reason}.")
     if uploaded is not None and uploaded.error:
-        console.print(f"Storage is behind: {uploaded.error}", highlight=False, soft_wrap=True, markup=False)
+        tell(f"Storage is behind: {uploaded.error}")
     show(out, uri, tracking_error=mirror.error)
     if reason == "interrupted":
         again = shlex.join([program("python"), argv[0], "--resume", str(out)])
-        console.print(f"Go on with: {again}", highlight=False, soft_wrap=True, markup=False)
+        tell(f"Go on with: {again}")
         sys.exit(130)
     sweep = load_sweep(out)
     if not sweep.states["completed"] and sweep.states["failed"]:
@@ -151,17 +183,17 @@ def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None
     return out
 
 
+def tell(line: str) -> None:
+    """One line on stderr, with names as they are: no style, no markup, no control characters."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
 def tell_of_cut_line(out: Path) -> None:
     """A crash in the middle of a write leaves half a line, which the journal drops: say so."""
     lost = unfinished_line(out) if (out / JOURNAL).is_file() else b""
     if lost:
         shown = lost[:60].decode(errors="replace")
-        Console(stderr=True).print(
-            f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-        )
+        tell(f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}")
 
 
 def sweep_header(
@@ -200,7 +232,7 @@ def sweep_header(
     }
 
 
-def finish(out: Path) -> None:
+def finish(out: Path, storage: str | None = None) -> None:
     """Write table, picture and best bundle, from the journal alone.
     A sweep without a completed trial gets what there is."""
     from astmoa.export import export
@@ -209,10 +241,20 @@ def finish(out: Path) -> None:
     from astmoa.report.tables import write_tables
 
     sweep = load_sweep(out)
-    write_tables(sweep, out)
-    frontier_picture(sweep, out / "frontier.png")
+    _report(out, "table", lambda: write_tables(sweep, out))
+    _report(out, "picture", lambda: frontier_picture(sweep, out / "frontier.png"))
     if sweep.states["completed"]:
-        export(out, "best", out / "best")
+        export(out, "best", out / "best", storage)
+
+
+def _report(out: Path, what: str, make: Callable[[], object]) -> None:
+    """Make a part of the report; where that fails, say so in one line."""
+    try:
+        make()
+    except Exception as error:  # drawing raises what it likes, and no report is worth the bundle that comes after it
+        again = shlex.join([program("astmoa"), "frontier", str(out)])
+        line = f"No {what} ({type(error).__name__}: {error}); make it again with: {again}"
+        print(printable(line), file=sys.stderr)
 
 
 def show(out: Path, uri: str, tracking_error: str | None) -> None:
@@ -223,12 +265,13 @@ def show(out: Path, uri: str, tracking_error: str | None) -> None:
 
     console = Console()
     sweep = load_sweep(out)
-    console.print(rich_table(sweep))
+    _report(out, "table", lambda: console.print(rich_table(sweep)))
     lines = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
     if sweep.states["completed"]:
         lines["Best configuration"] = f"{out / 'best'}   ({program('astmoa')} predict {out / 'best'} clip.wav)"
     lines["MLflow UI"] = ui_command(uri)
     for name, value in lines.items():
-        console.print(f"{name + ':':<20} {value}", highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(f"{name + ':':<20} {value}"), highlight=False, soft_wrap=True, markup=False)
     if tracking_error:
-        console.print(f"Tracking is behind: {tracking_error}", highlight=False, soft_wrap=True, markup=False)
+        text = printable(f"Tracking is behind: {tracking_error}")
+        console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -26,6 +26,8 @@ SOFT_MOA_SETTING: dict[str, Any] = {
     "clips": {"esc50": 2000, "urbansound8k": 8732, "speech_commands_v2": 105829, "fluent_speech_commands": 30043},
     "validation": {"urbansound8k": "the test fold"},
 }
+MOST_SEEDS = 1000
+_LARGEST = 10**12
 # Options that the setting above speaks of, or that change where a study runs, not what.
 _NO_CHANGE = {
     "data",
@@ -118,8 +120,10 @@ class StudyOptions:
     """Do as the authors' published code where it departs from the paper, by the names in docs/faithful.md, or all."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
-            raise RunError(f"--seeds {self.seeds} is not possible: give at least 1")
+        for name, value in vars(self).items():
+            _check_number(f"--{name.replace('_', '-')}", value)
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise RunError(f"--seeds {self.seeds} is not possible: give 1 to {MOST_SEEDS:,}")
         if self.trials_at_once is not None and self.trials_at_once < 1:
             raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
         if self.max_failures < 1:
@@ -166,6 +170,14 @@ class StudyOptions:
 
     def seed_range(self) -> range:
         return range(1 if self.quick else self.seeds)
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raises RunError for what no machine counts to, and for what is no number."""
+    if type(value) is float and not math.isfinite(value):
+        raise RunError(f"{name} {value} is not possible: give a finite number")
+    if type(value) is int and abs(value) > _LARGEST:
+        raise RunError(f"{name} {value} is not possible: give a number up to {_LARGEST:,}")
 
 
 def check_gpus_per_trial(gpus: float | None) -> None:

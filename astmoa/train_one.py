@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from astmoa.backbone import load_backbone
 from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
+from astmoa.lock import hold
 from astmoa.petl.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.reading import first_line
@@ -30,11 +32,12 @@ BUNDLE = "bundle"
 def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
     """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there.
 
-    Raises RunError where `out` cannot be written, ConfigError where the machine's memory is too small, before anything
-    is trained as far as that is known then.
+    Raises RunError where `out` cannot be written or another process has it, ConfigError where the machine's memory is
+    too small, before anything is trained as far as that is known then.
     """
     try:
-        return _train(config, out, as_json)
+        with hold(out) if out is not None else contextlib.nullcontext():
+            return _train(config, out, as_json)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"out of device memory ({first_line(error)[:200]}): lower --optim.batch-size, or train in bf16"
@@ -106,8 +109,6 @@ def check_out(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out) as file:
             file.write(b"\0" * 4096)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise RunError(f"{error.filename} is no folder: give --out a folder, or a new name") from None
     except OSError as error:
         why = error.strerror or error
         raise RunError(

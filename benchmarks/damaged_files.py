@@ -121,6 +121,7 @@ def _be_child(run: Run, printed: Path, writer: int) -> None:
         out = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        sys.stdout, sys.stderr = (os.fdopen(place, "w", errors="replace", closefd=False) for place in (1, 2))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
         resource.setrlimit(resource.RLIMIT_AS, (used + 8 * _BYTES,) * 2)  # the machine is spared in any case
         os.write(writer, "\n".join(_judged(run, printed)).encode(errors="replace")[:60_000])  # fits into the pipe
@@ -154,7 +155,7 @@ def _command(arguments: list[str], printed: Path) -> tuple[str, str]:
     sys.stderr.flush()
     lines = printed.read_text(errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    if code in (0, None, 1) and not errors:
+    if code in (0, None, 1) and not errors and not any(line.startswith("Traceback") for line in lines):
         return "read", ""
     if code == 2 and len(errors) == 1 and lines[-1] == errors[0]:
         return "refused", errors[0]

@@ -18,23 +18,26 @@ One trial: half a minute with --quick on 2 CPU cores; then your own bundle, and 
 MIT/ast-finetuned-audioset-10-10-0.4593
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
 import json
 import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import tyro
+from typing import TYPE_CHECKING
 
 from astmoa.config import MethodConfig
-from astmoa.contributions import Contributions, bundle_inputs, mixtures, on_test_clips, open_bundle
 from astmoa.errors import ConfigError, exit_in_one_line
 from astmoa.report import whole_file
-from astmoa.report.contributions import contributions_picture
 from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, run_study
+from astmoa.study import StudyOptions, parse, run_study
 from astmoa.sweep.proposals import Point
+
+if TYPE_CHECKING:
+    from astmoa.contributions import Contributions
 
 WITH_BUNDLE = {"bundle", "data_root", "layer", "out"}
 
@@ -75,6 +78,9 @@ def check_layer(layer: int | None, layers: range | list[int]) -> int:
 
 
 def analyse(bundle: Path, options: Options) -> None:
+    from astmoa.contributions import bundle_inputs, mixtures, on_test_clips, open_bundle
+    from astmoa.report.contributions import contributions_picture
+
     predictor = open_bundle(bundle)
     layer = check_layer(options.layer, sorted({layer for layer, _ in mixtures(predictor.classifier)}))
     inputs = bundle_inputs(predictor, options.data_root)
@@ -114,8 +120,9 @@ def print_table(found: Contributions) -> None:
 
 
 def main() -> None:
-    with exit_in_one_line("the same command with the same --out goes on from here"):
-        options = tyro.cli(Options, description=__doc__)
+    told = exit_in_one_line("the same command with the same --out goes on from here")
+    with told, contextlib.ExitStack() as held:
+        options = parse("contributions", Options, __doc__, held)
         if options.bundle is not None:
             analyse(options.bundle, options)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -55,6 +56,25 @@ def shared_data() -> Path:
 def _own_cache(tmp_path_factory):
     """Tests neither read nor fill the user's feature cache; they share one, so that features are computed once."""
     os.environ["ASTMOA_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Making MLflow's tables takes seconds; once is enough."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    from astmoa.tracking import server  # MLflow takes seconds to be imported
+
+    server.connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path, empty_database, monkeypatch):
+    """A fresh tracker in the test's folder, which is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "db").mkdir()
+    shutil.copy(empty_database, tmp_path / "db" / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'db' / 'mlflow.db'}"
 
 
 def make_model(hidden_size=16, num_layers=3, max_length=64, **changes):

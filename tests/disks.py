@@ -32,7 +32,9 @@ def small_disk(place: Path, kilobytes: int) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Leave no room in the file system of `folder`; returns the file that takes it."""
     filler = folder / "filler"
-    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with open(filler, "wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
     return filler

@@ -16,6 +16,33 @@ from astmoa.journal import Journal
 BEGIN = 1_700_000_000.0
 
 
+# The fewest fields of an event.
+LEAST: dict[str, dict[str, Any]] = {
+    "proposal": {
+        "trial_id": "t",
+        "config": {"method": {"name": "linear"}, "data": {"fold": 1}, "optim": {"epochs": 1}, "seed": 0},
+        "config_hash": "t",
+        "point": "p",
+        "label": "linear",
+        "params": {"num_trainable_params": 1},
+    },
+    "start": {"trial_id": "t"},
+    "epoch": {"trial_id": "t", "epoch": 1, "val_accuracy": 0.5, "seconds": 1.0},
+    "decision": {"trial_id": "t", "epoch": 1, "action": "stop"},
+    "retry": {"trial_id": "t", "strikes": 0, "losses": 0, "alone": False},
+    "end": {"trial_id": "t", "state": "failed"},
+    "confirm": {"points": []},
+    "sweep_end": {"reason": "every trial ended"},
+}
+
+
+class LeastJournal(Journal):
+    """For tests of the journal that do not care what is in it."""
+
+    def append(self, type: str, **fields: Any) -> dict[str, Any]:
+        return super().append(type, **LEAST.get(type, {}) | fields)
+
+
 @dataclass(frozen=True)
 class Trial:
     """What shall happen to a trial. state: completed, stopped, failed, running (cut off), proposed (never started)."""

@@ -1,15 +1,18 @@
 """The command line: what it prints, and one line for every wrong input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
 
+from astmoa import own_runs
 from astmoa.cli import main
 from tests import journals
 from tests.test_export import trials_of, write_sweep, write_tones
+from tests.trackers import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +44,68 @@ def test_frontier_prints_table_and_json(tmp_path, capsys):
     assert (run_dir / "frontier.png").stat().st_size > 1000
     main(["frontier", str(run_dir), "--json"])
     assert json.loads(capsys.readouterr().out)["points"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        ("", ["Is a directory", "give a file"]),
+        (".", ["Is a directory"]),
+        ("no/such/folder/f.png", ["No such file or directory"]),
+        ("table.json/f.png", ["Not a directory"]),
+        ("x" * 300 + ".png", ["File name too long"]),
+        ("f.jpg", ["ends in .png"]),
+        ("f.xyz", ["ends in .png"]),
+    ],
+)
+def test_a_place_for_the_picture_is_looked_at_before_anything(tmp_path, monkeypatch, capsys, picture, words):
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events(journals.every_state()))
+    monkeypatch.chdir(tmp_path)
+    Path("table.json").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(["frontier", str(run_dir), "--picture", picture])
+    printed = capsys.readouterr()
+    _assert_one_line(caught.value.code, printed.err.strip(), ["--picture", *words])
+    assert printed.out == ""
+    assert [path.name for path in run_dir.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_no_table_back(tmp_path, monkeypatch, capsys):
+    run_dir = journals.write(tmp_path / "run", journals.sweep_events(journals.every_state()))
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda *_, **__: 1 / 0)
+    with pytest.raises(SystemExit) as caught:
+        main(["frontier", str(run_dir)])
+    printed = capsys.readouterr()
+    _assert_one_line(caught.value.code, printed.err.strip(), ["frontier.png", "ZeroDivisionError", "tables"])
+    assert "65.0 [1,100]" in printed.out
+    monkeypatch.undo()
+    main(["frontier", str(run_dir), "--picture", str(tmp_path / "a.PNG")])
+    assert sorted(path.name for path in run_dir.iterdir()) == ["journal.jsonl", "table.json", "table.md"]
+    assert (tmp_path / "a.PNG").stat().st_size > 1000
+
+
+def test_track_says_where_and_what_came_back(tmp_path, uri, monkeypatch, capsys):
+    """By default in the tracker that the run had."""
+    monkeypatch.setenv("ASTMOA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    events = journals.sweep_events(journals.every_state(), tracker=uri)
+    run_dir = journals.write(tmp_path / "runs" / "run", events)
+    own_runs.note("abc123", tracking_uri=uri)
+    main(["track", str(run_dir)])
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0] == f"Tracked: 6 runs, in {uri}, astmoa/n_vs_p"
+    assert printed.out.splitlines()[1].startswith("MLflow UI: ")
+    assert printed.err == ""
+    client, parent, _ = runs(uri)
+    client.delete_run(parent.info.run_id)
+    main(["track", str(run_dir), "--tracking-uri", uri])
+    assert "Tracked: 6 runs, 1 of them out of the bin, in" in capsys.readouterr().out
+    own_runs.note("abc123", tracking_uri="http://127.0.0.1:9")  # no longer what the journal says
+    shutil.copy(uri.removeprefix("sqlite:///"), tmp_path / "runs" / "mlflow.db")
+    main(["track", str(run_dir)])
+    printed = capsys.readouterr()
+    assert f"was {uri}: this user has not given it on this machine; its runs go to sqlite:///" in printed.err
+    assert f"in sqlite:///{tmp_path}/runs/mlflow.db" in printed.out
 
 
 def test_export_prints_the_folders(tmp_path, capsys):

@@ -1,14 +1,17 @@
 """`astmoa data check`: what people and programs read, and how it ends."""
 
+import ctypes
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import tyro
 
 from astmoa import data_cli
@@ -65,6 +68,62 @@ def test_faults_end_with_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert not report["ok"]
     assert report["missing"] == [clips[0].stem]
     assert list(report["broken"]) == [clips[1].stem]
+
+
+def test_only_json_is_on_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch) -> None:
+    """Decoders print by themselves when a file puzzles them, through C, to whatever is descriptor 1."""
+    config = layouts.folder(tmp_path)
+
+    def puzzled(path: Path, seconds: float | None) -> torch.Tensor:
+        ctypes.CDLL(None).puts(b"alac_decode_block : Ooops!")
+        return torch.ones(1600)
+
+    monkeypatch.setattr("astmoa.audio.datasets.load_clip", puzzled)
+    Check("folder", config.root, json=True).run()
+    out, err = capfd.readouterr()
+    assert json.loads(out)["ok"]
+    assert out.count("\n") == 1
+    assert "Ooops!" in err
+
+
+def test_names_that_a_terminal_would_obey(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Bytes that are no UTF-8, and escape sequences."""
+    layouts.folder(tmp_path, clips=12)
+    odd = os.fsdecode(b"\xe9\x1b[31m.wav")
+    (tmp_path / "cat" / odd).write_text("no sound")
+    code, out, err = _run(capsys, "folder", tmp_path)
+    assert (code, err) == (1, "")
+    assert "broken   1: cat/\\udce9\\x1b[31m.wav: not readable as audio" in out
+    assert "\x1b" not in out
+    code, out, _ = _run(capsys, "folder", tmp_path, "--json")
+    assert code == 1
+    assert list(json.loads(out)["broken"]) == [f"cat/{odd}"]
+
+
+def test_doubles_warnings_and_what_was_meant_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    rows = [
+        "a.wav,dog,train",
+        "b.wav,Dog,train",
+        "c.wav,dog,val",
+        "d.wav,dog,test",
+        "e.mp3,dog,test",
+        "f.wav,cat,train",
+    ]
+    layouts.wavs([tmp_path / row.split(",")[0] for row in rows if "mp3" not in row])
+    (tmp_path / "e.wav").touch()
+    layouts.table(tmp_path / "manifest.csv", "path,label,split", rows)
+    code, out, err = _run(capsys, "csv", tmp_path)
+    assert (code, err) == (1, "")
+    assert "missing  1: e.mp3 (e.wav is there)" in out
+    assert "leakage  1 sound is on two sides, byte for byte (5 clips), first a.wav (train) and c.wav (val)" in out
+    assert "labels   1 sound is under two labels, byte for byte (5 clips), first a.wav (dog) and b.wav (Dog)" in out
+    assert "warning  " in out
+    assert "classes 'dog' (4 clips, first in line 2) and 'Dog' (1 clip, first in line 3) differ only in case" in out
+    report = json.loads(_run(capsys, "csv", tmp_path, "--json")[1])
+    assert report["near"] == {"e.mp3": "e.wav"}
+    assert report["doubles"]["marks"] == ["train", "val"]
+    assert report["relabelled"]["first"] == ["a.wav", "b.wav"]
+    assert len(report["warnings"]) == 1
 
 
 def test_a_leak_is_told_and_ends_with_zero(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

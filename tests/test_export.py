@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -190,9 +191,14 @@ def write_sweep(run_dir, trials, events=journals.sweep_events):
     return run_dir
 
 
+def trial_id(name, seed):
+    """A name that can be part of a path."""
+    return f"{name if re.fullmatch('[a-z0-9-]+', name) else name.encode().hex()}{seed}"
+
+
 def trials_of(points, **changes):
     return [
-        journals.Trial(f"{name}{seed}", journals.config(experts, seed=seed), size, accuracy, name=name, **changes)
+        journals.Trial(trial_id(name, seed), journals.config(experts, seed=seed), size, accuracy, name=name, **changes)
         for experts, (name, (size, accuracies)) in enumerate(points.items(), 1)
         for seed, accuracy in enumerate(accuracies)
     ]
@@ -251,9 +257,9 @@ def test_all_exports_the_front_under_names_of_its_own(tmp_path):
     bundles = export_all(run_dir, tmp_path / "out")
     assert [bundle.name for bundle in bundles] == ["12-2", "12-2-2", "lots-of-it", "point"]
     assert {bundle.parent for bundle in bundles} == {tmp_path / "out"}
-    assert [exported(bundle) for bundle in bundles] == [f"{name}0" for name in names if name != "behind"]
+    assert [exported(bundle) for bundle in bundles] == [trial_id(name, 0) for name in names if name != "behind"]
     assert export_all(run_dir, tmp_path / "out") == bundles  # replaced
-    shutil.rmtree(run_dir / "trials" / "12-20")
+    shutil.rmtree(run_dir / "trials" / trial_id("12-2", 0))
     with pytest.raises(RunError, match="is gone"):
         export_all(run_dir, tmp_path / "other")
     assert not (tmp_path / "other").exists()  # nothing half

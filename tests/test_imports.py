@@ -8,9 +8,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
 # Rooms from the bottom up: a room imports only rooms that stand before it.
 FLOORS = [
-    ["text", "typed", "reading"],
+    ["text", "files", "typed", "reading"],
     ["errors"],
-    ["shape", "config", "journal", "frontier", "confidence", "provenance"],
+    ["events"],
+    ["shape", "config", "journal", "lock", "frontier", "confidence", "provenance"],
+    ["own_runs"],
     ["audio", "petl", "backbone", "backbone_folder", "records", "storage"],
     ["training", "report", "tracking"],
     ["sweep", "bundle", "bundle_facts", "export", "study_options"],
@@ -80,4 +82,14 @@ def test_importing_astmoa_and_its_trainer_brings_none_of_them():
         "print([m for m in ('ray', 'optuna', 'mlflow', 'peft') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_study_says_what_is_wrong_before_anything_heavy_is_imported():
+    """Help, a wrong option, a run folder that another process has: none of them waits for torch or Ray."""
+    code = (
+        "import sys; sys.path.append('sweeps'); import n_vs_p, frontier, methods, placement, random_search;"
+        "print([m for m in ('torch', 'transformers', 'ray', 'optuna', 'mlflow', 'scipy') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert out.stdout.strip() == "[]"

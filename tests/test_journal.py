@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astmoa.errors import RunError
-from astmoa.journal import FORMAT, NAME, Journal, read_journal, read_journal_from
+from astmoa.journal import FORMAT, NAME, read_journal, read_journal_from
+from tests.journals import LeastJournal as Journal
 
 
 def test_round_trip(tmp_path):
@@ -208,8 +209,8 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from astmoa.errors import RunError
-from astmoa.journal import Journal
-journal = Journal(Path(sys.argv[1]))
+from tests.journals import LeastJournal
+journal = LeastJournal(Path(sys.argv[1]))
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
 for number in range(100):
@@ -289,8 +290,8 @@ def test_closing_says_what_did_not_reach_the_disk(tmp_path, monkeypatch):
 def test_survives_sigkill(tmp_path, type):
     """Whatever `append` has returned for is there after kill -9, and the journal goes on."""
     code = (
-        "import sys\nfrom pathlib import Path\nfrom astmoa.journal import Journal\n"
-        "journal = Journal(Path(sys.argv[1]))\nnumber = 0\n"
+        "import sys\nfrom pathlib import Path\nfrom tests.journals import LeastJournal\n"
+        "journal = LeastJournal(Path(sys.argv[1]))\nnumber = 0\n"
         "while True:\n    journal.append(sys.argv[2], number=number)\n    print(number, flush=True)\n    number += 1\n"
     )
     with subprocess.Popen(

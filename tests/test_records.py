@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from astmoa.errors import RunError
 from astmoa.journal import NAME
+from astmoa.lock import hold
 from astmoa.records import Spread, clip_interval, flatten, load_sweep, sweep_record, trial_record
 from tests.journals import BEGIN, Trial, config, every_state, header, sweep_events, trial_events, write
 
@@ -25,8 +26,8 @@ def test_a_sweep_with_every_state(tmp_path):
         "tiny",
     )
     assert [trial.trial_id for trial in sweep.trials] == ["t0", "t1", "t2", "t3", "t4", "t5"]
-    assert [t.state for t in sweep.trials] == ["completed", "completed", "failed", "stopped", "running", "running"]
-    assert sweep.states == {"running": 2, "stopped": 1, "completed": 2, "failed": 1}
+    assert [t.state for t in sweep.trials] == ["completed", "completed", "failed", "stopped", "paused", "paused"]
+    assert sweep.states == {"running": 0, "paused": 2, "stopped": 1, "completed": 2, "failed": 1}
     assert sweep.end["reason"] == "every trial ended"
 
     first = sweep.trials[0]
@@ -36,6 +37,21 @@ def test_a_sweep_with_every_state(tmp_path):
     assert (first.val_accuracy, first.device_seconds, first.error) == (0.6, 4.0, None)
     assert sweep.trials[5].started is None
     assert sweep.trials[4].end is None
+
+
+def test_no_trial_runs_where_nobody_is_at_work(tmp_path):
+    """After the sweep's end, and after a crash, which leaves no end: then its folder is nobody's."""
+    running = [Trial("a", config()), Trial("b", config(2), state="running"), Trial("c", config(3), state="proposed")]
+    run_dir = write(tmp_path / "run", sweep_events(running, ended=False))
+    with hold(run_dir):
+        at_work = load_sweep(run_dir).states
+    assert (at_work["running"], at_work["paused"]) == (2, 0)
+    crashed = load_sweep(run_dir).states
+    assert (crashed["running"], crashed["paused"], crashed["completed"]) == (0, 2, 1)
+    ended = sweep_record(sweep_events(running)).states
+    assert ended == crashed
+    resumed = [*sweep_events(running), header(type="resume"), *trial_events(running[1], BEGIN)[1:2]]
+    assert sweep_record(resumed).states == at_work
 
 
 def test_only_completed_trials_have_accuracies(tmp_path):

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from astmoa import own_runs
 from astmoa.errors import ConfigError, RunError
 from astmoa.journal import FORMAT, Journal
-from astmoa.resume import check_unchanged, plain, stored_options
+from astmoa.provenance import redact
+from astmoa.resume import check_unchanged, plain, stored_options, tracker
 from astmoa.search_options import Confirmation, SearchOptions
 from astmoa.study_options import StudyOptions
 from astmoa.sweep.search import Search
+from astmoa.tracking import default_uri
 from tests.conftest import make_inputs
 from tests.sweep.synthetic import SHAPE, SPACE, curves, run
 
@@ -67,8 +70,90 @@ def test_those_of_the_last_run_hold(tmp_path):
 
 
 def test_a_password_that_was_kept_out_of_the_journal_is_not_an_address(tmp_path):
-    folder = journal(tmp_path / "run", OPTIONS, tracking_uri="http://me:***@host")
-    assert stored_options("frontier", SearchOptions, folder).tracking_uri is None
+    folder = journal(tmp_path / "run", OPTIONS, tracking_uri="http://me:***@host", storage="s3://***@bucket/x")
+    stored = stored_options("frontier", SearchOptions, folder)
+    assert (stored.tracking_uri, stored.storage) == (None, None)
+
+
+SERVER, WITH_PASSWORD = "http://host:5000", "http://me:hush@host:5000"
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """A run folder whose run had this tracker; by this user, where it was noted."""
+    monkeypatch.setenv("ASTMOA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def start(uri, noted=True):
+        writer = Journal(tmp_path / "runs" / "run")
+        writer.append("sweep", format=FORMAT, study="frontier", sweep_id="x", options={}, tracker=redact(uri))
+        writer.close()
+        if noted:
+            own_runs.note("x", tracking_uri=uri)
+        return tmp_path / "runs" / "run"
+
+    return start
+
+
+def test_a_run_goes_on_in_the_tracker_that_it_had(started, monkeypatch, tmp_path):
+    """Also where that came from the environment, which has none or another one now: then it says so."""
+    folder = started(SERVER)
+    assert tracker(folder, None) == (SERVER, None)
+    assert tracker(folder, "http://other") == ("http://other", None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", SERVER)
+    assert tracker(folder, None) == (SERVER, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@new:5000")
+    uri, line = tracker(folder, None)
+    assert uri == SERVER
+    assert f"goes on in {SERVER}, as before" in line
+    assert "secret" not in line
+    assert tracker(tmp_path / "new", None) == ("http://me:secret@new:5000", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracker(tmp_path / "new", None) == (default_uri(tmp_path / "new"), None)
+
+
+def test_a_password_that_is_kept_nowhere_is_asked_for(started, monkeypatch):
+    folder = started(WITH_PASSWORD)
+    uri, line = tracker(folder, None)
+    assert uri == default_uri(folder)
+    assert f"was http://***@host:5000: its password is kept nowhere; its runs go to {uri} now" in line
+    assert "--tracking-uri" in line
+    assert "\n" not in line
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", WITH_PASSWORD)
+    assert tracker(folder, None) == (WITH_PASSWORD, None)
+
+
+def test_a_strangers_tracker_is_not_followed(started, tmp_path):
+    folder = started(SERVER, noted=False)
+    uri, line = tracker(folder, None)
+    assert uri == default_uri(folder)
+    assert f"{SERVER}: this user has not given it on this machine" in line
+    own_runs.note("x", tracking_uri="http://elsewhere")
+    assert tracker(folder, None)[0] == default_uri(folder)
+    outside = tmp_path / "precious.db"
+    folder = started(f"sqlite:///{outside}", noted=False)
+    assert tracker(folder, None)[0] == default_uri(folder)
+
+
+def test_a_moved_folder_keeps_its_tracker_as_long_as_that_is_there(started, tmp_path):
+    folder = started(default_uri(tmp_path / "runs" / "run"))
+    assert tracker(folder, None) == (default_uri(folder), None)  # the first time, it is not there yet
+    (tmp_path / "runs" / "mlflow.db").touch()
+    moved = tmp_path / "elsewhere" / "run"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    assert tracker(moved, None) == (default_uri(folder), None)
+    (tmp_path / "runs" / "mlflow.db").rename(moved.parent / "mlflow.db")
+    uri, line = tracker(moved, None)
+    assert uri == default_uri(moved)
+    assert "it is not there any more" in line
+
+
+def test_a_journal_of_before_names_its_tracker_among_its_options(started, tmp_path):
+    folder = journal(tmp_path / "old", OPTIONS, tracking_uri=SERVER)
+    assert "this user has not given it" in tracker(folder, None)[1]
+    own_runs.note("x", tracking_uri=SERVER)
+    assert tracker(folder, None) == (SERVER, None)
 
 
 def test_options_of_another_version_are_refused_by_name(tmp_path):

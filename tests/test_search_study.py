@@ -17,7 +17,7 @@ from astmoa.study import main
 from astmoa.sweep.space import Space
 from astmoa.tracking import default_uri
 from tests.test_export import write_tones
-from tests.test_study import ROOT, script_here
+from tests.test_study import ROOT, script_here, second_is_refused
 
 pytestmark = pytest.mark.slow
 sys.path.append(str(ROOT / "sweeps"))
@@ -44,15 +44,15 @@ EPOCHS = 24
 SLOWLY = """
 import runpy, signal, sys
 from pathlib import Path
-from astmoa import study
+from astmoa.training import inputs
 from tests.sweep.machines import Rig, rigged
 
 class All:
     def __contains__(self, trial_id):
         return True
 
-open_inputs, rig = study.open_inputs, Rig(Path(sys.argv[1]), slow=All())
-study.open_inputs = lambda *args, **options: rigged(open_inputs(*args, **options), rig)
+open_inputs, rig = inputs.open_inputs, Rig(Path(sys.argv[1]), slow=All())
+inputs.open_inputs = lambda *args, **options: rigged(open_inputs(*args, **options), rig)
 sys.argv = sys.argv[2:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it is ignored, as in a shell's background job
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -61,7 +61,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def interrupted(data, tmp_path_factory):
-    """Ctrl-C in the middle of the first trials. Its last line on stderr, and the run folder."""
+    """Ctrl-C in the middle of the first trials, after a second process tried to go on with them. The first one's last
+    line on stderr, and the run folder."""
     folder = tmp_path_factory.mktemp("runs")
     out = folder / "run"
     command = [sys.executable, "-c", SLOWLY, str(folder), str(ROOT / "sweeps" / "frontier.py"), *map(str, data)]
@@ -78,6 +79,7 @@ def interrupted(data, tmp_path_factory):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    second_is_refused("frontier", "--resume", out, by=process.pid)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
@@ -264,7 +266,9 @@ def test_another_space_is_refused_with_what_changed(copy, refused, monkeypatch):
     branches = frontier.SPACE.to_json()
     branches[1]["placement"] = ["ffn"]
     before = (copy / NAME).read_bytes()
-    monkeypatch.setattr("astmoa.study.open_inputs", lambda *args, **options: pytest.fail("all sounds were read first"))
+    monkeypatch.setattr(
+        "astmoa.training.inputs.open_inputs", lambda *args, **options: pytest.fail("all sounds were read first")
+    )
     error = refused("--resume", copy, space=lambda options, shape: Space(branches[:3]))
     assert "written with another search: soft_moa is gone; bottleneck.placement was" in error
     assert error.endswith("['attention', 'ffn', 'both'], is ['ffn']; choose another --out")

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from astmoa.errors import RunError
-from astmoa.journal import Journal, read_journal
+from astmoa.journal import read_journal
 from astmoa.storage import Store, Upload, bring_run, check_same_run, fetch, is_address, join, split
 from astmoa.study_options import StudyOptions
+from tests.journals import LeastJournal as Journal
 from tests.sweep.machines import until
 
 
@@ -108,7 +109,7 @@ def test_a_journal_is_kept_while_it_grows_and_brought_to_another_machine(address
     journal = Journal(run_dir)
     with Upload(run_dir, store, warn=pytest.fail, interval=0.05) as upload:
         for number in range(3):
-            journal.append("epoch", trial_id="t", epoch=number)
+            journal.append("epoch", trial_id="t", epoch=number + 1)
             deadline = time.monotonic() + 30
             while (store.stamp("journal.jsonl") or [0])[0] != (run_dir / "journal.jsonl").stat().st_size:
                 assert time.monotonic() < deadline
@@ -134,7 +135,7 @@ def kept_run(address, tmp_path, events=2):
     run_dir, store = tmp_path / "head" / "run", Store(join(address, f"run-{time.time_ns()}"))
     journal = Journal(run_dir)
     for number in range(events):
-        journal.append("epoch", trial_id="t", epoch=number)
+        journal.append("epoch", trial_id="t", epoch=number + 1)
     store.put(run_dir / "journal.jsonl", "journal.jsonl")
     return run_dir, store
 
@@ -170,13 +171,13 @@ def test_a_head_that_comes_back_does_not_write_over_its_successor(address, tmp_p
     told: list[str] = []
     with Upload(run_dir, store, told.append, interval=0.05) as upload:
         journal = Journal(run_dir)
-        journal.append("epoch", trial_id="t", epoch=2)
+        journal.append("epoch", trial_id="t", epoch=3)
         until(lambda: store.read("journal.jsonl") == (run_dir / "journal.jsonl").read_bytes(), "the journal")
         successor = bring_run(store.address, tmp_path / "new head")
-        Journal(successor).append("epoch", trial_id="t", epoch=3)
+        Journal(successor).append("epoch", trial_id="t", epoch=4)
         store.put(successor / "journal.jsonl", "journal.jsonl")
         for number in range(3, 9):
-            journal.append("epoch", trial_id="t", epoch=number)
+            journal.append("epoch", trial_id="t", epoch=number + 1)
         until(lambda: told, "a warning")
     assert "another sweep writes its journal.jsonl there now" in told[0]
     assert "another sweep" in upload.error

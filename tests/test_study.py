@@ -13,9 +13,12 @@ import pytest
 
 from astmoa.cli import main
 from astmoa.journal import read_journal
+from astmoa.provenance import program
 from astmoa.records import load_sweep
+from astmoa.study import finish, show
 from astmoa.tracking import default_uri
-from tests.test_export import write_tones
+from tests.sweep.machines import until
+from tests.test_export import trials_of, write_sweep, write_tones
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def script(name, *args, **environment):
     command = [sys.executable, str(ROOT / "sweeps" / f"{name}.py"), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300)
+
+
+def second_is_refused(name, *args, by):
+    """What another process gets while process `by` has the run folder: one line that says who has it, and soon."""
+    second = script(name, *args)
+    assert second.returncode == 2, second.stderr
+    assert f"process {by}, since 20" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
 
 
 def run_here(path, *args):
@@ -59,7 +70,13 @@ def done(sounds, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     options = ["--data", "csv", "--data-root", sounds, "--seconds", 0.6, "--epochs", 2, "--seeds", 1, "--batch-size", 6]
     options += ["--skip-bad-clips", "--out", out]
-    return script("n_vs_p", *options), out, options
+    command = [sys.executable, str(ROOT / "sweeps" / "n_vs_p.py"), *map(str, options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        until(lambda: (out / ".lock").exists(), "the run folder")  # seconds before its journal: Ray has not begun
+        for again in (options, ["--resume", out]):
+            second_is_refused("n_vs_p", *again, by=first.pid)
+        stdout, stderr = first.communicate(timeout=300)
+    return subprocess.CompletedProcess(command, first.returncode, stdout, stderr), out, options
 
 
 def test_it_ends_with_the_table_and_says_where_everything_is(done):
@@ -266,3 +283,31 @@ def test_a_sweep_whose_trials_all_fail_says_why(sounds, tiny_folder, tmp_path):
     assert "error: no trial completed; the first failed with:" in result.stderr.splitlines()[-1]
     assert "lower optim.lr" in result.stderr.splitlines()[-1]
     assert load_sweep(tmp_path / "run").states["failed"] == 2
+
+
+@pytest.mark.parametrize("broken", ["astmoa.report.pictures.frontier_picture", "astmoa.report.tables.write_tables"])
+def test_nothing_in_a_report_holds_back_the_bundle(tmp_path, monkeypatch, capsys, broken):
+    def fail(*_):
+        raise ZeroDivisionError("deep inside\nof a \x1bfont")
+
+    out = write_sweep(tmp_path / "run", trials_of({"a": (1_000, (0.5,)), "b": (2_000, (0.6,))}))
+    monkeypatch.setattr(broken, fail)
+    finish(out)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: deep inside\\nof a \\x1bfont" in line
+    assert line.endswith(f"make it again with: {program('astmoa')} frontier {out}")
+    left = {"frontier.png"} if "picture" in broken else {"table.md", "table.json"}
+    written = {"journal.jsonl", "trials", "best", "frontier.png", "table.md", "table.json"}
+    assert {path.name for path in out.iterdir()} == written - left
+    monkeypatch.undo()
+    main(["frontier", str(out)])
+    assert {path.name for path in out.iterdir()} == written
+
+
+def test_a_table_that_cannot_be_shown_holds_back_no_place(tmp_path, monkeypatch, capsys):
+    out = write_sweep(tmp_path / "run", trials_of({"a": (1_000, (0.5,))}))
+    monkeypatch.setattr("astmoa.report.tables.summary", lambda *_: 1 / 0)
+    show(out, default_uri(out), None)
+    printed = capsys.readouterr()
+    assert "No table (ZeroDivisionError" in printed.err
+    assert str(out / "frontier.png") in printed.out

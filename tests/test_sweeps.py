@@ -139,7 +139,7 @@ def test_every_point_runs_in_a_sweep(name, tiny_folder, tmp_path):
     result = script_here(name, *options, "--out", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     sweep = load_sweep(tmp_path / "run")
-    assert sweep.states == {"running": 0, "stopped": 0, "failed": 0, "completed": len(sweep.trials)}
+    assert sweep.states == {"running": 0, "paused": 0, "stopped": 0, "failed": 0, "completed": len(sweep.trials)}
     assert len(sweep.trials) == len({trial.label for trial in sweep.trials}) > 15
     table = (tmp_path / "run" / "table.md").read_text()
     assert all(trial.label in table for trial in sweep.trials)

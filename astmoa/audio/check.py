@@ -7,15 +7,20 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from astmoa.audio.datasets import DataSet, open_data
-from astmoa.audio.lists import duration, missing_files
+from astmoa.audio.doubles import Doubles, find_doubles
+from astmoa.audio.lists import missing_clips, nearby
 from astmoa.audio.progress import in_order
+from astmoa.audio.sound import measure
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import leaks
+from astmoa.audio.store import content_digest
 from astmoa.config import DataConfig
 from astmoa.errors import ClipError, DataError
 
@@ -32,10 +37,12 @@ class Leak:
 @dataclass(frozen=True)
 class Report:
     """official: clips of the whole published set, None where there is none. hours: by the files' headers. labels: clips
-    per class (with several labels: clips that have it). splits: clips per named split, or per fold. broken: clip ->
-    why. groups: how many there are; without any, nothing is known about leaks. unmeasured: val or test -> classes that
-    mAP passes over there, because no usable clip has them or none is known to lack them. decoded: False where only
-    headers were read. problems: why splits cannot be made."""
+    per class (with several labels: clips that have it). splits: clips per named split, or per fold. near: missing clip
+    -> the file that was probably meant. broken: clip -> why. groups: how many there are; without any, nothing is known
+    about leaks. doubles, relabelled: the same bytes on two sides, or under two labels; not looked for where only
+    headers were read (`decoded` False). warnings: what may be meant otherwise than it is written. unmeasured: val or
+    test -> classes that mAP passes over there, because no usable clip has them or none is known to lack them.
+    problems: why splits cannot be made."""
 
     name: str
     clips: int
@@ -47,9 +54,13 @@ class Report:
     splits: dict[str, int]
     held_out: bool
     missing: tuple[str, ...]
+    near: dict[str, str]
     broken: dict[str, str]
     groups: int
     leaks: tuple[Leak, ...]
+    doubles: Doubles | None
+    relabelled: Doubles | None
+    warnings: tuple[str, ...]
     unmeasured: dict[str, tuple[str, ...]]
     problems: tuple[str, ...]
     decoded: bool
@@ -66,18 +77,24 @@ def inspect(config: DataConfig, fast: bool = False, threads: int | None = None, 
     Raises DataError where the lists are wrong; clips that are missing or broken are reported, not raised.
     """
     data = open_data(dataclasses.replace(config, skip_bad_clips=True), check_fold=False)
-    sides, held_out = _sides(data)  # before hours of decoding: a set that cannot be split at all ends here
-    absent = set(missing_files(data.clips))
-    missing = [i for i, clip in enumerate(data.clips) if str(clip.path) in absent]
-    there = [i for i, clip in enumerate(data.clips) if str(clip.path) not in absent]
+    held_out = data.splits(data.folds[0] if data.folds else 1).held_out
+    sides = data.sides()  # before hours of decoding: a set that cannot be split at all ends here
+    absent = missing_clips(data.clips)
+    near = nearby(_base(config), data.clips, absent)
+    gone = {id(clip) for clip in absent}
+    missing = [i for i, clip in enumerate(data.clips) if id(clip) in gone]
+    there = [i for i, clip in enumerate(data.clips) if id(clip) not in gone]
 
-    def look(number: int) -> tuple[float, str | None]:
+    def look(number: int) -> _Look:
         return _look(data, there[number], fast)
 
     rows = in_order(look, len(there), threads or torch.get_num_threads(), f"Checking {data.name}", progress)
     with contextlib.closing(rows):
         looks = dict(zip(there, rows, strict=True))
-    broken = {index: reason for index, (_, reason) in looks.items() if reason is not None}
+    broken = {index: look.reason for index, look in looks.items() if look.reason is not None}
+    names = [clip.name for clip in data.clips]
+    digests = [looks[i].digest if i in looks and i not in broken else None for i in range(len(names))]
+    classes = [None if data.multi_label else data.labels[clip.label] for clip in data.clips]
     where = leaks(data.clips, sides)
     sizes = Counter(clip.group for clip in data.clips if clip.group in where)
     return Report(
@@ -85,50 +102,54 @@ def inspect(config: DataConfig, fast: bool = False, threads: int | None = None, 
         clips=len(data.clips),
         # Ten and twelve labels are a choice of the clips.
         official=None if config.num_labels in (10, 12) else SOURCES[config.name].clips,
-        hours=sum(seconds for seconds, _ in looks.values()) / 3600,
+        hours=sum(look.seconds for look in looks.values()) / 3600,
         seconds=data.seconds,
         metric=data.metric,
         labels=_labels(data),
         splits={side: sides.count(side) for side in dict.fromkeys(_ordered(sides))},
         held_out=held_out,
-        missing=tuple(data.clips[index].name for index in missing),
-        broken={data.clips[index].name: reason for index, reason in broken.items()},
+        missing=tuple(names[index] for index in missing),
+        near=near,
+        broken={names[index]: reason for index, reason in broken.items()},
         groups=len({clip.group for clip in data.clips} - {None}),
         leaks=tuple(Leak(group, tuple(_ordered(at)), sizes[group]) for group, at in where.items()),
+        doubles=find_doubles(digests, names, sides),
+        relabelled=find_doubles(digests, names, classes),
+        warnings=data.warnings,
         unmeasured=_unmeasured(data, sides, {*missing, *broken}),
         problems=tuple(_problems(data, [*missing, *broken])),
         decoded=not fast,
     )
 
 
-def _look(data: DataSet, index: int, fast: bool) -> tuple[float, str | None]:
-    """Seconds by the header, and why the clip is unusable (None: it is usable)."""
+class _Look(NamedTuple):
+    """Of one clip: seconds, why it is unusable (None: it is not), and a digest of what was decoded."""
+
+    seconds: float
+    reason: str | None
+    digest: str | None
+
+
+def _look(data: DataSet, index: int, fast: bool) -> _Look:
     clip = data.clips[index]
-    seconds = data.seconds
-    if clip.span is not None:
-        seconds = clip.span[1] - clip.span[0]
-    elif clip.path is not None:
-        seconds = duration(clip.path) or 0.0
-    if fast:
-        return seconds, None if seconds > 0 else "the header is not readable, or it announces no samples"
+    seconds = 0.0
     try:
+        if clip.span is not None:
+            seconds = clip.span[1] - clip.span[0]
+        else:
+            seconds = data.seconds if clip.path is None else measure(clip.path)
+        if fast:
+            return _Look(seconds, None if seconds > 0 else "it announces no samples", None)
         data.load(index)
     except ClipError as error:
-        return seconds, error.reason
-    return seconds, None
+        return _Look(seconds, error.reason, None)
+    return _Look(seconds, None, None if clip.path is None else content_digest(data, index))
 
 
-def _sides(data: DataSet) -> tuple[list[str | None], bool]:
-    """Where each clip is: its fold, or its split with what is held out; and whether validation is our own rule."""
-    if data.folds:
-        first = data.splits(data.folds[0])
-        return [f"fold {clip.fold}" for clip in data.clips], first.held_out
-    splits = data.splits()
-    sides: list[str | None] = [None] * len(data.clips)
-    for side in ("train", "val", "test"):
-        for index in getattr(splits, side):
-            sides[index] = side
-    return sides, splits.held_out
+def _base(config: DataConfig) -> Path:
+    """The folder that paths in messages are seen from."""
+    root = Path(config.root or ".")
+    return root if root.is_dir() else root.parent
 
 
 def _ordered(sides: Sequence[str | None]) -> list[str]:

@@ -56,6 +56,8 @@ class DataSet:
     """What selects and reports: "accuracy", or "mAP" (mean average precision) where clips have several labels."""
     own_validation: bool = True
     """False where the validation side is our rule and no part of the data's protocol."""
+    warnings: tuple[str, ...] = ()
+    """What may be meant otherwise than it is written, such as classes that differ only in case; one line each."""
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -75,6 +77,17 @@ class DataSet:
         """
         return divide(self.name, self.labels, self.clips, fold, leave_out, self.targets, self.own_validation)
 
+    def sides(self) -> list[str | None]:
+        """Where each clip is: its fold ("fold 3"), or its split with what is held out; None for one that is unused."""
+        if self.folds:
+            return [f"fold {clip.fold}" for clip in self.clips]
+        splits = self.splits()
+        sides: list[str | None] = [None] * len(self.clips)
+        for side in ("train", "val", "test"):
+            for index in getattr(splits, side):
+                sides[index] = side
+        return sides
+
 
 def open_data(config: DataConfig, check_fold: bool = True) -> DataSet:
     """The data set that a configuration names. Reads lists and headers, decodes nothing.
@@ -92,7 +105,7 @@ def open_data(config: DataConfig, check_fold: bool = True) -> DataSet:
         if config.root is None:
             raise DataError(f"data.root is not set: give the folder of the {config.name} data (--data-root)")
         listing = _LAYOUTS[config.name](Path(config.root), config)
-        seconds = config.seconds or listing.seconds or longest(listing.clips)
+        seconds = config.seconds or listing.seconds or longest(Path(config.root), listing.clips)
         data = DataSet(
             name=listing.name,
             labels=listing.labels,
@@ -102,6 +115,7 @@ def open_data(config: DataConfig, check_fold: bool = True) -> DataSet:
             targets=listing.targets,
             metric=_metric(config, multi_label=listing.targets is not None),
             own_validation=listing.own_validation,
+            warnings=listing.warnings,
         )
     if check_fold:
         data.splits(config.fold)  # a set that cannot be split should say so before hours of decoding

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,19 +11,16 @@ import soundfile
 import torch
 import torchaudio
 
+from astmoa.audio import flac
 from astmoa.audio.fbank import SAMPLE_RATE
+from astmoa.audio.files import PlainFile
+from astmoa.audio.parts import Part
+from astmoa.audio.sound import MOST_FRAMES, find_parts, known_frames, open_part, read_blocks, reason
 from astmoa.errors import ClipError
 
-# Read piece by piece: a header that promises hours or hundreds of channels never becomes one allocation.
-_BLOCK = 262_144
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 # MP3 headers and padding bytes are off by a little in sound files; a missing tenth of a second is not a little.
 _TOLERANCE_SECONDS = 0.1
-# libsndfile shortens a truncated WAV, AIFF or AU silently and says so only in its log: promised bytes, bytes that are
-# there.
-_SHORTENED = re.compile(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)")
-# Programs that write into a pipe cannot know the size; they promise about 2 or 4 GB, and the file is whole.
-_SIZE_UNKNOWN = 0x7FFF_0000
 
 
 def num_samples(seconds: float) -> int:
@@ -33,23 +29,18 @@ def num_samples(seconds: float) -> int:
 
 
 def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
-    """Decode the first `seconds` of a file (None: all of it); frames after that are not decoded.
+    """Decode the first `seconds` of a file (None: all of it), to where its sound ends, whatever its header says of its
+    length; frames after that are not decoded.
 
     Channels are averaged. Returns [samples] float32 at 16 kHz, at most `num_samples(seconds)` of them. Raises ClipError
-    for a file that is missing, no audio, truncated or damaged inside the wanted part, empty, silent throughout, or not
-    finite.
+    for what is missing or no file, no audio, cut short or damaged inside the wanted part, empty, silent throughout, or
+    not finite.
     """
     path = Path(path)
-    if not os.path.isfile(path):  # Path.is_file raises for a forbidden folder or an impossible name
-        raise ClipError(path, "no such file: correct the path or restore the file")
     try:
-        with soundfile.SoundFile(path) as file:
-            samples, rate = _read(file, path, seconds), file.samplerate
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError) as error:  # TypeError: .raw files have no header
-        reason = " ".join(str(getattr(error, "error_string", error)).split()).rstrip(".")
-        if "SF_INFO" in reason:  # libsndfile's words for it help nobody
-            reason = "the header gives 0 as sample rate or number of channels"
-        raise ClipError(path, f"not readable as audio ({reason}): convert it to WAV or FLAC, or replace it") from error
+        samples, rate = _read(path, seconds)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise ClipError(path, reason(error)) from error
     if not samples.any():
         part = "" if seconds is None else f" in the first {seconds:g} s"
         raise ClipError(path, f"all samples are zero{part}: record it again or remove it")
@@ -62,35 +53,59 @@ def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
     return wave if seconds is None else wave[: num_samples(seconds)]
 
 
-def _read(file: soundfile.SoundFile, path: Path, seconds: float | None) -> np.ndarray:
-    """The wanted part as [frames] float32 at the file's own rate."""
-    rate = file.samplerate
-    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
-        raise ClipError(path, f"a sample rate of {rate} Hz is not sound: correct its header or convert it again")
-    if file.frames <= 0:
+def _read(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    """The wanted part as [frames] float32 at the file's own rate, and that rate."""
+    blocks: list[np.ndarray] = []
+    rate, there = 0, 0
+    with PlainFile(path) as file:
+        for part in find_parts(file, seconds):
+            if rate and seconds is not None and there >= seconds * rate:
+                break
+            with open_part(file, part) as sound:
+                if rate not in (0, sound.samplerate):
+                    raise ClipError(path, "its parts have different sample rates: convert it to WAV or FLAC")
+                rate = sound.samplerate
+                if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+                    raise ClipError(
+                        path, f"a sample rate of {rate} Hz is not sound: correct its header or convert it again"
+                    )
+                wanted = MOST_FRAMES if seconds is None else -int(-seconds * rate // 1) - there  # rounded up
+                most = min(wanted, known_frames(sound, part) or wanted)
+                found = [block.mean(axis=1) for block in read_blocks(sound, most, "float32")]
+            blocks += found
+            count = sum(map(len, found))
+            _check(file, part, sound, count, wanted, there)
+            there += count
+    if there == 0:
         raise ClipError(path, "empty, it has no samples: replace or remove it")
-    wanted = _promised_frames(file)
-    if seconds is not None:
-        wanted = min(wanted, -int(-seconds * rate // 1))  # rounded up
-    blocks, there = [], 0
-    while there < wanted:  # not file.blocks(): after a short read that yields what the buffer held before
-        block = file.read(min(_BLOCK, wanted - there), dtype="float32", always_2d=True)
-        if len(block) == 0:
-            break
-        blocks.append(block.mean(axis=1))
-        there += len(block)
-    if there == 0 or there < wanted - _TOLERANCE_SECONDS * rate:
-        seconds = f"{there / rate:.2f} s of {wanted / rate:.2f} s"
-        raise ClipError(path, f"truncated, {seconds} are there: copy it again or replace it")
-    return np.concatenate(blocks)
+    return np.concatenate(blocks), rate
 
 
-def _promised_frames(file: soundfile.SoundFile) -> int:
-    """Frames that the header announces, which are more than libsndfile reports when the file was cut short."""
-    found = _SHORTENED.search(file.extra_info)
-    if found is None:
-        return file.frames
-    promised, there = int(found[1]), int(found[2])
-    if promised >= _SIZE_UNKNOWN or there == 0:
-        return file.frames
-    return max(file.frames, file.frames * promised // there)
+def _check(file: PlainFile, part: Part, sound: soundfile.SoundFile, count: int, wanted: int, before: int) -> None:
+    """Raises ClipError where sound that was promised is not there, in the wanted part. count, wanted: frames of this
+    part; before: of those before it."""
+    rate = sound.samplerate
+    more = 0 if part.times == 1 else count * part.times if count else wanted
+    promised = min(wanted, max(known_frames(sound, part) or 0, part.announced, more))
+    if count < promised - _TOLERANCE_SECONDS * rate and (part.sure or not _is_whole(file, part)):
+        of = f" of {(before + promised) / rate:.2f} s" if promised < MOST_FRAMES else ""
+        raise ClipError(
+            file.path, f"truncated, {(before + count) / rate:.2f} s{of} are there: copy it again or replace it"
+        )
+    if part.lost > _TOLERANCE_SECONDS:
+        raise ClipError(
+            file.path,
+            f"damaged, {part.lost:.2f} s of it are no sound, or one of another rate: convert it to WAV or FLAC, or "
+            "replace it",
+        )
+
+
+def _is_whole(file: PlainFile, part: Part) -> bool:
+    """Whether a FLAC file that announces more samples than it has says so by mistake: the digest of all fits."""
+    known = flac.info(file.read_at(part.start, flac.HEADER))
+
+    def blocks() -> Iterator[np.ndarray]:
+        with open_part(file, part) as sound:
+            yield from read_blocks(sound, MOST_FRAMES, "int32")
+
+    return known is not None and flac.is_whole(known, blocks)

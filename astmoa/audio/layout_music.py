@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid, gtzan_genres
 
-from astmoa.audio.lists import Finder, Listing, audio_files, check_files, folders, inner, read_lines
+from astmoa.audio.files import PlainFile, read_plain
+from astmoa.audio.lists import Finder, Listing, audio_files, check_files, folders, inner
 from astmoa.audio.splits import Clip, by_hash, some
+from astmoa.audio.tables import read_lines, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 
@@ -127,6 +129,8 @@ def openmic(root: Path, config: DataConfig) -> Listing:
 def _arrays(archive: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """sample_key, Y_true [clips, classes] in 0..1, Y_mask [clips, classes] bool."""
     try:
+        with PlainFile(archive):  # or NumPy would wait for a pipe's other end
+            pass
         with np.load(archive) as arrays:  # the large X (features of another model) is not read
             relevance, labelled = arrays["Y_true"], arrays["Y_mask"].astype(bool)
         with zipfile.ZipFile(archive) as file:
@@ -172,9 +176,9 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 def _class_map(path: Path) -> tuple[str, ...]:
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = json.loads(read_plain(path))
         names = {int(number): str(name) for name, number in index.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}): restore it from the data set's archive") from None
     if sorted(names) != list(range(len(index))):
         raise DataError(f"{path} does not number its {len(index)} classes from 0 on: restore it")
@@ -189,9 +193,11 @@ def _partition(folder: Path, keys: list[str]) -> dict[str, str]:
         path = folder / f"split01_{side}.csv"
         for key in read_lines(path):
             if key not in known:
-                raise DataError(f"{path} lists {key}, which openmic-2018.npz does not: restore both from one archive")
+                raise DataError(
+                    f"{path} lists {shown(key)}, which openmic-2018.npz does not: restore both from one archive"
+                )
             if split.setdefault(key, side) != side:
-                raise DataError(f"{path}: {key} is in train and test: restore the official lists")
+                raise DataError(f"{path}: {shown(key)} is in train and test: restore the official lists")
     lacking = [key for key in keys if key not in split]
     if lacking:
         raise DataError(f"{folder} puts {some(lacking)} into neither train nor test: restore the official lists")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from astmoa.audio.lists import Finder, Listing, check_files, inner, integer, read_rows
+from astmoa.audio.lists import Finder, Listing, check_files, inner
+from astmoa.audio.names import check_label
 from astmoa.audio.splits import Clip
+from astmoa.audio.tables import Row, integer, read_rows, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 
@@ -47,27 +49,31 @@ def urbansound8k(root: Path, config: DataConfig) -> Listing:
     return Listing("urbansound8k", labels, tuple(clips), 4.0, own_validation=False)
 
 
-def _fold(table: Path, row: dict[str, str], most: int) -> int:
-    fold = integer(row["fold"], table, "fold")
+def _fold(table: Path, row: Row, most: int) -> int:
+    fold = integer(row, "fold", table)
     if not 1 <= fold <= most:
-        raise DataError(f"{table}: fold {fold} is outside 1 to {most}: restore the official file")
+        raise DataError(f"{table} line {row.line}: fold {fold} is outside 1 to {most}: restore the official file")
     return fold
 
 
-def _classes(
-    table: Path, rows: list[dict[str, str]], number: str, name: str, most: int
-) -> tuple[tuple[str, ...], dict[int, int]]:
+def _classes(table: Path, rows: list[Row], number: str, name: str, most: int) -> tuple[tuple[str, ...], dict[int, int]]:
     """Class names in the order of their official numbers, and number -> index. A part of the data set may lack some."""
     names: dict[int, str] = {}
     for row in rows:
-        target = integer(row[number], table, number)
+        target = integer(row, number, table)
         if not 0 <= target < most:
-            raise DataError(f"{table}: {number} {target} is outside 0 to {most - 1}: restore the official file")
+            raise DataError(
+                f"{table} line {row.line}: {number} {target} is outside 0 to {most - 1}: restore the official file"
+            )
         if names.setdefault(target, row[name]) != row[name]:
-            raise DataError(f"{table}: {number} {target} has two names in {name}: give each {number} one {name}")
+            what = f"{table} line {row.line}: {number} {target} has two names in {name}, {shown(row[name])} and "
+            raise DataError(f"{what}{shown(names[target])}: give each {number} one {name}")
+        check_label(f"{table} line {row.line}", row[name])
     numbers: dict[str, int] = {}
     for target, category in sorted(names.items()):
         other = numbers.setdefault(category, target)
         if other != target:
-            raise DataError(f"{table}: {number} {other} and {target} are both {category}: restore the official file")
+            raise DataError(
+                f"{table}: {number} {other} and {target} are both {shown(category)}: restore the official file"
+            )
     return tuple(names[target] for target in sorted(names)), {target: i for i, target in enumerate(sorted(names))}

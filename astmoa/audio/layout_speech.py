@@ -13,13 +13,12 @@ from astmoa.audio.lists import (
     Listing,
     audio_files,
     check_files,
-    duration,
     folders,
     inner,
-    read_lines,
-    read_rows,
 )
+from astmoa.audio.sound import duration
 from astmoa.audio.splits import Clip, by_hash, check_groups, some
+from astmoa.audio.tables import Row, read_lines, read_rows, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 
@@ -94,9 +93,11 @@ def _word_clips(root: Path, words: Sequence[str]) -> list[Clip]:
         for line in read_lines(root / filename):
             word, _, file = line.partition("/")
             if word not in words or not file:
-                raise DataError(f"{root / filename} lists {line}, whose word is none of the {len(words)}: correct it")
+                raise DataError(
+                    f"{root / filename} lists {shown(line)}, whose word is none of the {len(words)}: correct it"
+                )
             if sides.setdefault((word, Path(file).stem), (split, line))[0] != split:
-                raise DataError(f"{line} is in both lists of {root}: keep it in one")
+                raise DataError(f"{shown(line)} is in both lists of {root}: keep it in one")
     clips = []
     for index, word in enumerate(words):
         files = audio_files(root / word)
@@ -170,8 +171,8 @@ def fluent_speech_commands(root: Path, config: DataConfig) -> Listing:
         for row in rows[split]:
             if _intent(row) not in index:
                 raise DataError(
-                    f"{root / 'data' / table}: intent {_intent(row)!r} of {row['path']} is not in train: restore the "
-                    "official tables, or remove that line"
+                    f"{root / 'data' / table} line {row.line}: intent {shown(repr(_intent(row)))} of "
+                    f"{shown(row['path'])} is not in train: restore the official tables, or remove that line"
                 )
             path = finder.find(root / row["path"])
             clips.append(Clip(row["path"], index[_intent(row)], path, None, split, row["speakerId"]))
@@ -180,5 +181,5 @@ def fluent_speech_commands(root: Path, config: DataConfig) -> Listing:
     return Listing(name, labels, tuple(clips), 4.0)
 
 
-def _intent(row: dict[str, str]) -> str:
+def _intent(row: Row) -> str:
     return f"{row['action']} {row['object']} {row['location']}"

@@ -1,8 +1,8 @@
-"""What every layout needs: reading a CSV file, finding the files that a list names, and saying what is missing."""
+"""What every layout needs: finding the files that a list names, and saying what is missing."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from astmoa.audio.near import Nearby, is_there
+from astmoa.audio.sound import duration
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import Clip, some
+from astmoa.audio.tables import shown
 from astmoa.errors import DataError
 
 LONGEST_DEFAULT_SECONDS = 10.0
+_MOST_NEAR = 1000
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # .opus and .oga are Ogg; libsndfile lists formats, not all of their suffixes.
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".aifc", ".opus", ".oga", ".sph"}
@@ -26,7 +30,8 @@ class Listing(NamedTuple):
     """What a layout says: the parts of a `DataSet` that are read from lists and folders.
 
     seconds: the layout's clip length, None for the longest clip's. targets: [clips, classes] float32, see `DataSet`.
-    own_validation: False where the validation clips that folds or splits show are our rule, not the data's.
+    own_validation: False where the validation clips that folds or splits show are our rule, not the data's. warnings:
+    what may be meant otherwise than it is written, one line each.
     """
 
     name: str
@@ -35,63 +40,48 @@ class Listing(NamedTuple):
     seconds: float | None
     targets: np.ndarray | None = None
     own_validation: bool = True
+    warnings: tuple[str, ...] = ()
 
 
 def inner(name: str, root: Path, marker: str, *below: str) -> Path:
-    """The first of `root` and the folders `below` it that holds `marker`. Raises DataError that says where data set
-    `name` comes from."""
+    """The first of `root` and the folders `below` it that holds `marker`, or the one that does and lies one or two
+    folders deeper. Raises DataError that says where data set `name` comes from."""
     for folder in (root, *(root / path for path in below)):
         if (folder / marker).exists():
             return folder
+    deeper = below_root(root, marker, *below)
+    if len(deeper) == 1:
+        return deeper[0]
+    if deeper:
+        raise DataError(f"{root} has {marker} in {some(list(map(str, deeper)))}: set data.root to one of them")
     page = SOURCES[name].page
     raise DataError(f"{root} has no {marker}: set data.root to {name} from {page}; astmoa data check {name} says more")
 
 
-def read_rows(table: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a CSV file; every one of `columns` ("a|b": one of them) is there and filled."""
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise DataError(f"{table} does not exist: set data.root to the folder that holds it, or restore it") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} cannot be read ({error}): save it as a CSV file in UTF-8") from None
-    if not rows:
-        raise DataError(f"{table} lists no clips: give a header line and one line per clip")
-    for alternatives in columns:
-        present = [name for name in alternatives.split("|") if name in rows[0]]
-        if not present:
-            raise DataError(
-                f"{table} has no column {alternatives.replace('|', ' or ')}: it has {', '.join(map(str, rows[0]))}"
-            )
-        for line, row in enumerate(rows, start=2):
-            if not (row[present[0]] or "").strip():
-                raise DataError(f"{table} line {line} has no {present[0]}: fill it or remove the line")
-    return rows
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of an official list that are not empty, at least one, without the space around them."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read ({reason}): restore it from the data set's archive") from None
-    if not lines:
-        raise DataError(f"{path} lists no clips: restore it from the data set's archive")
-    return lines
-
-
-def integer(text: str, table: Path, column: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(f"{table}: {column} {text!r} is no whole number: correct it") from None
+def below_root(root: Path, marker: str, *below: str) -> list[Path]:
+    """Folders one or two below `root` that hold `marker`, themselves or in a folder `below` them: archives are often
+    unpacked into a folder of their own."""
+    if not root.is_dir():
+        return []
+    places = folders(root)
+    for folder in tuple(places):
+        with contextlib.suppress(DataError):  # one may not look there
+            places += folders(folder)
+    inside = dict.fromkeys(place / path for place in places for path in ("", *below))
+    return [place for place in inside if os.path.exists(place / marker)]
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in `root`, sorted, without hidden ones."""
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders in `root`, sorted, without hidden ones and what archives made on a Mac add. Raises DataError."""
+    return [root / name for name in _listed(root) if not name.startswith("__MACOSX") and (root / name).is_dir()]
+
+
+def _listed(folder: Path) -> list[str]:
+    """The names in a folder that are not hidden, sorted."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror}): correct its rights or the path") from None
 
 
 def audio_files(folder: Path, also: Sequence[str] = ()) -> list[Path]:
@@ -100,8 +90,7 @@ def audio_files(folder: Path, also: Sequence[str] = ()) -> list[Path]:
     if not folder.is_dir():
         return []
     wanted = _SUFFIXES | set(also)
-    names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    return [folder / name for name in names if os.path.splitext(name)[1].lower() in wanted]
+    return [folder / name for name in _listed(folder) if os.path.splitext(name)[1].lower() in wanted]
 
 
 class Finder:
@@ -120,33 +109,58 @@ class Finder:
 
 
 def check_files(table: Path, clips: Sequence[Clip], allow_missing: bool) -> None:
-    """Names are unique and files exist; `table` is for messages. Raises DataError."""
+    """Names are unique and files exist; `table` is for messages, and its folder for what is near. Raises DataError."""
     twice = [name for name, count in Counter(clip.name for clip in clips).items() if count > 1]
     if twice:
         raise DataError(f"{table} lists {some(twice)} more than once: keep one line per clip")
-    missing = [] if allow_missing else missing_files(clips)
+    missing = [] if allow_missing else missing_clips(clips)
     if missing:
-        fix = "restore them, or use --skip-bad-clips to leave them out"
-        raise DataError(f"{table} lists {len(missing)} clips that do not exist, {some(missing)}: {fix}")
+        count = "a clip that does not exist" if len(missing) == 1 else f"{len(missing):,} clips that do not exist"
+        fix = "restore them or correct the paths, or use --skip-bad-clips to leave them out"
+        raise DataError(f"{table} lists {count}, {_some_missing(table, clips, missing)}: {fix}")
 
 
-def missing_files(clips: Sequence[Clip]) -> list[str]:
-    return [str(clip.path) for clip in clips if clip.path is not None and not os.path.isfile(clip.path)]
+def missing_clips(clips: Sequence[Clip]) -> list[Clip]:
+    """Clips with nothing at their paths; what is no file there is told when it is opened."""
+    return [clip for clip in clips if clip.path is not None and not _exists(clip.path)]
 
 
-def duration(path: Path) -> float | None:
-    """Seconds by the file's header; None where it cannot be read."""
+def _exists(path: Path) -> bool:
     try:
-        return soundfile.info(path).duration
-    except (soundfile.SoundFileError, TypeError, ValueError, OSError, ZeroDivisionError):
-        return None
+        os.stat(path)
+    except PermissionError:  # told when it is opened
+        return True
+    except (OSError, ValueError):  # ValueError: no name of a file
+        return False
+    return True
 
 
-def longest(clips: Sequence[Clip]) -> float:
-    """Seconds of the longest clip, 10 at most; a file without a readable header does not count."""
-    most = max((duration(clip.path) or 0.0 for clip in clips), default=0.0)
+def nearby(base: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> dict[str, str]:
+    """Name of a missing clip -> the file that was probably meant, for some at most."""
+    look = Nearby(base, {str(clip.path) for clip in clips})
+    found = {clip.name: look.of(clip.path) for clip in missing[:_MOST_NEAR]}
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def _some_missing(table: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> str:
+    near = nearby(table if table.is_dir() else table.parent, clips, missing[:3])
+    said = {name: f" ({is_there(name, found)})" for name, found in near.items()}
+    return some([f"{clip.path}{said.get(clip.name, '')}" for clip in missing])
+
+
+def longest(place: Path, clips: Sequence[Clip]) -> float:
+    """Seconds of the longest clip, 10 at most; a file that is not readable does not count. `place` is where they are
+    listed, for the message."""
+    most = max((duration(clip.path, LONGEST_DEFAULT_SECONDS) or 0.0 for clip in clips), default=0.0)
     if most == 0.0:
+        missing = missing_clips(clips)
+        if len(missing) == len(clips):
+            listed = _some_missing(place, clips, missing)
+            raise DataError(
+                f"none of the {len(clips)} listed clips exists, {listed}: restore them or correct the paths"
+            )
+        there = next(clip for clip in clips if _exists(clip.path))
         raise DataError(
-            f"none of {len(clips)} clips is readable audio, {clips[0].path} for one: convert them to WAV or FLAC"
+            f"none of {len(clips)} clips is readable audio, {shown(there.path)} for one: convert them to WAV or FLAC"
         )
-    return min(most, LONGEST_DEFAULT_SECONDS)
+    return most

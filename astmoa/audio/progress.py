@@ -11,6 +11,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from astmoa.audio.standard_output import kept_clean
+
 T = TypeVar("T")
 # Results that wait for their turn, per thread: enough to keep threads busy, too few to hold a data set in memory.
 _AHEAD = 16
@@ -29,14 +31,14 @@ def in_order(call: Callable[[int], T], count: int, threads: int, description: st
 
     Threads, not processes: decoding, resampling and the filter bank release the interpreter's lock (two threads on two
     cores: 1.6 times as fast), and a process would import torch for longer than most data sets take. Close the iterator
-    (contextlib.closing) where it may not be run to its end.
+    (contextlib.closing) where it may not be run to its end, and print nothing between its values (`kept_clean`).
     """
     pool = ThreadPoolExecutor(threads)
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each clip is one thread's work; more would only wait for each other
     waiting: deque[Future[T]] = deque()
     try:
-        with bar(show) as progress:
+        with kept_clean(), bar(show) as progress:
             task = progress.add_task(description, total=count)
             for index in range(count):
                 waiting.append(pool.submit(call, index))

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from astmoa.errors import DataError
+from astmoa.text import printable
 
 HELD_OUT = 0.1
+LONGEST_NAME = 300  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def check_groups(table: Path, clips: Sequence[Clip]) -> None:
 
 def by_hash(name: str) -> bytes:
     """A key that sorts names in an order as good as random and the same on every machine."""
-    return hashlib.sha256(name.encode()).digest()
+    return hashlib.sha256(name.encode(errors="surrogatepass")).digest()  # bytes of a name that are no UTF-8
 
 
 def _hold_out(
@@ -169,4 +171,6 @@ def _hold_out(
 
 def some(names: Sequence[str], separator: str = ", ", shown: int = 3) -> str:
     """The first few of many names, for a message of one line."""
-    return separator.join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+    return separator.join(printable(name, LONGEST_NAME) for name in names[:shown]) + (
+        f" and {len(names) - shown} more" if len(names) > shown else ""
+    )

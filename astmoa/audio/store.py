@@ -1,21 +1,17 @@
 """Features of a whole data set, computed once and kept on disk as one memory-mapped half-precision array.
 
-A store is a folder `features.npy` + `meta.json` below the cache, found by a key over the front end, the clip length
-and every file's path, size and time of change; neither labels nor folds are part of it. It comes to its name in one
-rename, so a killed writer leaves only a temporary folder that nobody reads, and of two writers the first one wins. Rows
-of an older store are taken over, so that mending one clip does not decode the others again.
+A store is found below the cache by a key over the front end, the clip length and every file's path, size and time of
+change; neither labels nor folds are part of it. Rows of an older store are taken over, so that mending one clip does
+not decode the others again; rows that are damaged are not, and are computed again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +23,12 @@ import torch
 from astmoa.audio.datasets import DataSet
 from astmoa.audio.decode import num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, SILENCE, fbank, num_frames
+from astmoa.audio.files import PlainFile
 from astmoa.audio.progress import in_order
 from astmoa.audio.splits import some
+from astmoa.audio.store_files import Row, Store, is_of_this_version, kept_rows, open_store, write_store
 from astmoa.errors import ClipError, DataError
+from astmoa.text import printable
 
 # Change it when the numbers in a store would change: old stores are then not found any more.
 FRONT_END = "kaldi fbank 128 mel 25/10 ms hann 16 kHz, float16, 1"
@@ -44,28 +43,15 @@ class Features:
     array: [clips, frames, 128] float16, memory-mapped, read-only. lengths: [clips] int32, how many frames of each row
     are the clip's; what the front end gives for digital silence follows. bad: clip index -> why its row is only padding
     (length 0). fingerprint: 16 hexadecimal digits over front end, files' contents, names, labels, targets and splits;
-    where the files lie and when they were written is not part of it.
+    where the files lie and when they were written is not part of it. digests: one per clip, of its file's bytes and the
+    part that it is; empty for a file that could not be read.
     """
 
     array: np.ndarray
     lengths: np.ndarray
     bad: dict[int, str]
     fingerprint: str
-
-
-class _Row(NamedTuple):
-    """One clip: values [frames, 128] float16, how many of them are its own, a digest of its file, and why it is
-    unusable (None: it is not)."""
-
-    values: np.ndarray
-    length: int
-    digest: str
-    reason: str | None
-
-
-class _Store(NamedTuple):
-    array: np.ndarray
-    meta: dict[str, Any]
+    digests: tuple[str, ...] = ()
 
 
 class _Wanted(NamedTuple):
@@ -104,17 +90,19 @@ def load_features(
     stamps = [_stamp(data, index) for index in range(len(data.clips))]
     wanted = _Wanted(data, [FRONT_END, data.seconds, _PADDING], stamps, shape)
     target = folder / f"{data.name}-{_digest([wanted.front_end, stamps])}"
-    store = _open(target, shape)
+    threads = processes or torch.get_num_threads()
+    store = _whole(target, shape, threads)
     if store is None:
         try:
-            _write(target, wanted, processes or torch.get_num_threads(), progress)
+            rows = _rows(folder, wanted, threads, progress)
+            write_store(target, wanted.front_end, stamps, rows, shape)
         except OSError as error:
             reason = error.strerror or error
             raise DataError(
                 f"{folder} cannot keep features ({reason}): set ASTMOA_CACHE to a folder with room"
             ) from error
-        store = _open(target, shape)
-        if store is None:
+        store = open_store(target, shape)
+        if store is None or store.damaged(threads):
             raise DataError(f"{target} is damaged right after writing: check that disk, or set ASTMOA_CACHE elsewhere")
     bad = {int(index): reason for index, reason in store.meta["bad"].items()}
     if bad and not skip_bad:
@@ -131,7 +119,23 @@ def load_features(
     if data.targets is not None:
         known.append(hashlib.sha256(data.targets.astype("<f4").tobytes()).hexdigest())
     lengths = np.array(store.meta["lengths"], dtype=np.int32)
-    return Features(store.array, lengths, bad, _digest(known))
+    return Features(store.array, lengths, bad, _digest(known), tuple(store.meta["digests"]))
+
+
+def _whole(target: Path, shape: tuple[int, int, int], threads: int) -> Store | None:
+    """The store at `target` if all of it is as it was written; says why one that is there is made again."""
+    store = open_store(target, shape)
+    damaged = [] if store is None else store.damaged(threads)
+    if store is not None and not damaged:
+        return store
+    if store is not None:
+        why = f"damaged in {len(damaged)} of {shape[0]} rows"
+    elif not os.path.lexists(target):
+        return None
+    else:
+        why = "from an earlier version" if is_of_this_version(target) is False else "damaged"
+    print(printable(f"the features in {target} are {why}: they are computed again"), file=sys.stderr)
+    return None
 
 
 def _stamp(data: DataSet, index: int) -> str:
@@ -157,77 +161,30 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _open(target: Path, shape: tuple[int, int, int] | None = None) -> _Store | None:
-    """The store at `target`, or None where there is none that is whole and of this shape."""
-    try:
-        meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
-        array = np.load(target / "features.npy", mmap_mode="r")
-        clips = len(meta["stamps"])
-        sizes = {len(array), len(meta["digests"]), len(meta["lengths"])}
-        whole = array.dtype == np.float16 and sizes == {clips} and "bad" in meta
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return _Store(array, meta) if whole and shape in (None, array.shape) else None
+def _rows(folder: Path, wanted: _Wanted, threads: int, progress: bool) -> Iterator[Row]:
+    """Every clip's row, in order: from a store that has the same file, if it is undamaged there; computed otherwise."""
+    kept = kept_rows(folder, wanted.front_end)
 
-
-def _write(target: Path, wanted: _Wanted, threads: int, progress: bool) -> None:
-    """Compute every row and put the store to its name, all or nothing. Bad clips are noted, never raised."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".writing-*"):  # by a writer that was killed, if it is a day old
-        if time.time() - left.stat().st_mtime > 24 * 3600:
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-    try:
-        meta: dict[str, Any] = {"front_end": wanted.front_end, "stamps": wanted.stamps}
-        meta |= {"digests": [], "lengths": [], "bad": {}}
-        # Plain writes, not a writable map: on a full disk a write raises, a map kills the process.
-        rows = _rows(target.parent, wanted, threads, progress)
-        with open(temporary / "features.npy", "wb") as file, contextlib.closing(rows):
-            header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": wanted.shape}
-            np.lib.format.write_array_header_2_0(file, header)
-            for index, row in enumerate(rows):
-                file.write(row.values.tobytes())
-                meta["digests"].append(row.digest)
-                meta["lengths"].append(row.length)
-                if row.reason is not None:
-                    meta["bad"][str(index)] = row.reason
-            file.flush()
-            os.fsync(file.fileno())
-        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        if target.exists() and _open(target, wanted.shape) is None:
-            shutil.rmtree(target)  # damaged
-        try:
-            temporary.rename(target)
-        except OSError:
-            if _open(target, wanted.shape) is None:  # otherwise another process was faster, with the same rows
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rows(folder: Path, wanted: _Wanted, threads: int, progress: bool) -> Iterator[_Row]:
-    """Every clip's row, in order: from an older store where that has the same file, computed otherwise."""
-    kept = _kept_rows(folder, wanted)
-
-    def row(index: int) -> _Row:
-        return kept.get(wanted.stamps[index]) or _compute(wanted, index)
+    def row(index: int) -> Row:
+        store, place = kept.get(wanted.stamps[index], (None, 0))
+        return (store and store.row(place)) or _compute(wanted, index)
 
     return in_order(row, wanted.shape[0], threads, f"Features of {wanted.data.name}", progress)
 
 
-def _compute(wanted: _Wanted, index: int) -> _Row:
+def _compute(wanted: _Wanted, index: int) -> Row:
     values = np.full(wanted.shape[1:], SILENCE, dtype=np.float16)
     digest = ""
     try:
-        digest = _content(wanted.data, index)
+        digest = content_digest(wanted.data, index)
         features = fbank(wanted.data.load(index))[: len(values)]
     except ClipError as error:
-        return _Row(values, 0, digest, error.reason)
+        return Row(values, 0, digest, error.reason)
     values[: len(features)] = features.numpy()
-    return _Row(values, len(features), digest, None)
+    return Row(values, len(features), digest, None)
 
 
-def _content(data: DataSet, index: int) -> str:
+def content_digest(data: DataSet, index: int) -> str:
     """A digest of the file's bytes: unlike one of samples or features it does not depend on a processor's rounding."""
     path = data.clips[index].path
     if path is None:
@@ -240,24 +197,10 @@ def _content(data: DataSet, index: int) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
+    with PlainFile(path) as plain, open(plain.descriptor, "rb", closefd=False) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.lru_cache(maxsize=16)
 def _shared_digest(path: Path, modified: int) -> str:
     return _file_digest(path)
-
-
-def _kept_rows(folder: Path, wanted: _Wanted) -> dict[str, _Row]:
-    """Usable rows of older stores with the same front end, length and padding, by stamp."""
-    kept = {}
-    for path in folder.glob("*-*/meta.json"):
-        store = None if path.parent.name.startswith(".writing-") else _open(path.parent)
-        if store is not None and store.meta.get("front_end") == wanted.front_end:
-            meta = store.meta
-            rows = zip(meta["stamps"], store.array, meta["lengths"], meta["digests"], strict=True)
-            for row, (stamp, values, length, digest) in enumerate(rows):
-                if str(row) not in meta["bad"]:
-                    kept[stamp] = _Row(values, length, digest, None)
-    return kept

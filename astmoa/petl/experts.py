@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from astmoa.petl.params import CONFORMER_KERNEL_SIZE
+
 NUM_SPECIAL_TOKENS = 2  # CLS and distillation token stand before the patches, band after band, time fastest
-CONFORMER_KERNEL_SIZE = 31
 
 
 class BottleneckExperts(nn.Module):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from astmoa.config import DIALS, MOST_OF_A_KIND, MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.experts import CONFORMER_KERNEL_SIZE
 from astmoa.shape import BackboneShape
 
+CONFORMER_KERNEL_SIZE = 31
 LIBRARY_METHODS = ("lora", "dora", "vera", "ia3", "oft", "ln_tuning")
 LARGEST = 10**9
 """Parameters that may be trained: their optimiser alone holds 8 bytes of each."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from astmoa.errors import RunError
 from astmoa.journal import read_journal
+from astmoa.lock import is_held
 from astmoa.records.sweep import SweepRecord, metric_of, outdates
 from astmoa.records.trials import Event, TrialRecord
 
 
 def load_sweep(run_dir: Path) -> SweepRecord:
     """The sweep that a run folder's journal tells of. Raises RunError where the journal is missing or damaged."""
-    return sweep_record(read_journal(run_dir), str(run_dir))
+    events = read_journal(run_dir)
+    return sweep_record(events, str(run_dir), held=is_held(run_dir))
 
 
-def sweep_record(events: Sequence[Event], where: str = "journal") -> SweepRecord:
-    """The sweep of these events, oldest first; `where` is their source, for errors. Unknown types are passed over."""
+def sweep_record(events: Sequence[Event], where: str = "journal", held: bool = True) -> SweepRecord:
+    """The sweep of these events, oldest first; `where` is their source, for errors. Unknown types are passed over.
+
+    held: may a process still be at work on it? Where not, as after a crash, and where it has ended, no trial runs.
+    """
     header = sweep_header(events, where)
     # In the study's own order: which trial starts first is a race between workers.
     by_trial = sorted(events_by_trial(events, where).values(), key=lambda of_trial: of_trial[0].get("index", 0))
@@ -27,6 +33,8 @@ def sweep_record(events: Sequence[Event], where: str = "journal") -> SweepRecord
     last = events[-1]
     confirms = [number for number, event in enumerate(events) if event["type"] == "confirm"]
     chosen, since = (events[confirms[-1]]["points"], events[confirms[-1] :]) if confirms else ((), ())
+    if last["type"] == "sweep_end" or not held:
+        trials = tuple(replace(trial, state="paused") if trial.state == "running" else trial for trial in trials)
     known = {trial.trial_id: trial for trial in trials}
     outdated = any(outdates(event, known[event["trial_id"]]) for event in since if "trial_id" in event)
     return SweepRecord(header, trials, last if last["type"] == "sweep_end" else None, tuple(chosen), outdated)

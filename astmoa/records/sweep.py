@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from astmoa.errors import RunError
 from astmoa.records.progress import TraceRow, device_seconds, hypervolume_trace
-from astmoa.records.trials import STATES, Event, PointRecord, State, TrialRecord
+from astmoa.records.trials import OPEN, STATES, Event, PointRecord, State, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,15 @@ class SweepRecord:
     def metric(self) -> str:
         """What the scores are: accuracy, or mAP (mean average precision)."""
         return metric_of(self.header)
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the logits. Raises RunError where the journal does not name them."""
+        data = self.header.get("data")
+        labels = data.get("labels") if isinstance(data, dict) else None
+        if not labels:
+            raise RunError(f"sweep {self.sweep_id}: its journal does not name the classes: restore the journal")
+        return labels
 
     @property
     def is_search(self) -> bool:
@@ -113,7 +123,7 @@ def outdates(event: Event, trial: TrialRecord) -> bool:
 def is_confirmed(trials: Iterable[TrialRecord], chosen: Iterable[str]) -> bool:
     """Has every chosen point (see `SweepRecord.chosen`) a fresh replicate? Before that the front is the search's: made
     of the few that have one it would be a front of those few."""
-    ended = [(trial.point, trial.state) for trial in trials if trial.phase == "confirm" and trial.state != "running"]
+    ended = [(trial.point, trial.state) for trial in trials if trial.phase == "confirm" and trial.state not in OPEN]
     return any(state == "completed" for _, state in ended) and {point for point, _ in ended}.issuperset(chosen)
 
 

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from astmoa.records.spread import SCORE, Interval, Spread, clip_interval
 
 Event = dict[str, Any]
-State = Literal["running", "stopped", "completed", "failed"]
-STATES: tuple[State, ...] = ("running", "stopped", "completed", "failed")
+State = Literal["running", "paused", "stopped", "completed", "failed"]
+STATES: tuple[State, ...] = ("running", "paused", "stopped", "completed", "failed")
+OPEN = {"running", "paused"}
 Phase = Literal["search", "confirm"]
 
 
@@ -23,7 +24,8 @@ class TrialRecord:
     point: str
     label: str
     params: dict[str, int]
-    state: State  # running: not ended, also after a crash
+    state: State
+    """running: not ended. paused: not ended, in a sweep that has; --resume goes on with it."""
     proposed: float
     started: float | None
     device: str | None

@@ -1,11 +1,46 @@
-"""Axes as all pictures of sweeps have them."""
+"""What all pictures have in common: how they are drawn and written, and axes of sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from astmoa.errors import AstmoaError, RunError
+from astmoa.report import whole_file
+
+# A script that the font has no signs for, names that leave no room for axes: both are seen in the picture.
+_NOT_FOR_A_TERMINAL = ("Glyph .* missing from", "constrained_layout not applied", "Tight layout not applied")
+
+
+@contextlib.contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """Around all that is drawn for the picture at `path`: whatever matplotlib makes of it is a RunError that names it,
+    and nothing of what it remarks gets to the terminal."""
+    with warnings.catch_warnings():
+        for remark in _NOT_FOR_A_TERMINAL:
+            warnings.filterwarnings("ignore", remark)
+        try:
+            yield
+        except (AstmoaError, OSError):
+            raise
+        except Exception as error:  # fonts, layout and colours raise what they like
+            why = " ".join(str(error).split()) or "no reason given"
+            raise RunError(
+                f"{path}: the picture cannot be drawn ({type(error).__name__}: {why}); the tables tell the same"
+            ) from error
+
+
+def write_picture(canvas: FigureCanvasAgg, path: Path) -> Path:
+    """As PNG, whole or not at all. Returns its path."""
+    with whole_file(path) as unfinished:
+        canvas.print_png(unfinished)
+    return Path(path)
 
 
 def size_axis(axes: Axes, sizes: Sequence[int]) -> None:

@@ -9,20 +9,26 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from astmoa.report.words import markdown
+from astmoa.text import printable
+
 Column = tuple[str, bool]  # its name, and whether it holds numbers
 Row = list[str]
+_LONGEST = 200  # characters of a cell
 
 
 def terminal_table(
     title: str, columns: Sequence[Column], rows: Sequence[Row], bold: Sequence[bool], below: str
 ) -> Table:
-    """For 80 columns, numbers' headers break, cells never."""
+    """For 80 columns, numbers' headers break, cells never. Whatever a file says comes out as its own characters."""
+    columns = [(printable(name, _LONGEST), is_number) for name, is_number in columns]
+    rows = [[printable(text, _LONGEST) for text in row] for row in rows]
     widths = [
         max(map(len, [*name.split(), *cells]), default=0) for (name, _), *cells in zip(columns, *rows, strict=True)
     ]
     table = Table(
-        title=Text(title),
-        caption=Text(below),
+        title=Text(printable(title, _LONGEST)),
+        caption=Text(printable(below)),
         caption_justify="left",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -45,7 +51,8 @@ def pipe_table(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
 
 
 def caption(facts: dict[str, Any]) -> str:
-    """One line: what all points share, what the columns mean, how many trials came to which end."""
+    """What all points share, what the columns mean, how many trials came to which end: in one line, with a journal's
+    words as they are."""
     states = ", ".join(f"{count} {state}" for state, count in facts["states"].items() if count) or "no trials"
     parts = [f"{facts['study']}: data {facts['data']}", f"backbone {facts['backbone']}"]
     parts += [f"{short_key(key)} {value_text(value)}" for key, value in facts["shared"].items()]
@@ -56,8 +63,19 @@ def caption(facts: dict[str, Any]) -> str:
         parts += [f"mean and {facts['interval']}"]
     if facts["paper"]:
         parts += [facts["paper"]]
-    parts += ["params: adapter + router + norm, as in the paper; seconds: device-seconds of one trial"]
+    unit, held = device_seconds(facts)
+    parts += [
+        "params: adapter + router + norm, as in the paper",
+        f"{unit}-s: wall time of one trial x the {held} that it holds",
+    ]
     return "; ".join(parts) + "."
+
+
+def device_seconds(facts: dict[str, Any]) -> tuple[str, str]:
+    """What device-seconds are called, as in core-seconds, and what they are seconds of. They tell what was held, not
+    how busy it was."""
+    units = {"CPU": ("core", "CPU cores"), "GPU": ("GPU", "GPUs (or shares of one)")}
+    return units.get(facts["device"], ("device", "GPUs, or CPU cores where there is none,"))
 
 
 def failures(facts: dict[str, Any]) -> list[str]:
@@ -98,4 +116,4 @@ def value_text(value: Any) -> str:
 
 
 def pipe(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(markdown(text, _LONGEST) for text in cells) + " |"

@@ -16,7 +16,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from astmoa.report import whole_file
+from astmoa.report.axes import drawing, write_picture
+from astmoa.report.words import drawn
+
+_LONGEST_NAME = 40  # of a class
 
 
 def contributions_picture(
@@ -33,7 +36,8 @@ def contributions_picture(
     weights summed over an expert's slots, averaged over tokens and clips); a class without clips is a row of NaN.
     Left: per layer a group of bars, one for each expert. Right: experts x classes, each cell that expert's share.
 
-    Raises ValueError where shapes and names do not fit together.
+    Raises ValueError where shapes and names do not fit together, RunError where it cannot be drawn, OSError where it
+    cannot be written.
     """
     per_layer, per_class = (np.asarray(shares, dtype=np.float64) for shares in (per_layer, per_class))
     num_layers, num_classes, num_experts = len(layer_numbers), len(class_names), per_layer.shape[-1]
@@ -43,6 +47,20 @@ def contributions_picture(
             f"shares of shapes {per_layer.shape} (layers, experts) and {per_class.shape} (classes, experts) do not fit "
             f"{num_layers} layer numbers and {num_classes} class names: give one row for each"
         )
+    with drawing(path):
+        class_names = [drawn(name, _LONGEST_NAME) for name in class_names]
+        return _picture(per_layer, per_class, layer_numbers, class_names, path, title)
+
+
+def _picture(
+    per_layer: np.ndarray,
+    per_class: np.ndarray,
+    layer_numbers: Sequence[int],
+    class_names: Sequence[str],
+    path: Path,
+    title: str,
+) -> Path:
+    num_layers, num_classes, num_experts = len(layer_numbers), len(class_names), per_layer.shape[-1]
     # Wide enough for an upright name per class, high enough for a number per expert below the longest name.
     bars, cells = min(4.5 + 0.018 * num_layers * num_experts, 9.0), max(4.0, 1.8 + 0.17 * num_classes)
     names = 0.075 * max(len(name) for name in class_names)
@@ -51,11 +69,8 @@ def contributions_picture(
     left, right = figure.subplots(1, 2, width_ratios=(bars, cells))
     _bars(left, 100 * per_layer, layer_numbers)
     _heat_map(right, 100 * per_class, class_names)
-    figure.suptitle(title, fontsize=11)
-    path = Path(path)
-    with whole_file(path) as unfinished:
-        canvas.print_png(unfinished)
-    return path
+    figure.suptitle(drawn(title, int(11 * figure.get_figwidth())), fontsize=11)
+    return write_picture(canvas, path)
 
 
 def _bars(axes: Axes, percent: np.ndarray, layer_numbers: Sequence[int]) -> None:

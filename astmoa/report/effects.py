@@ -13,6 +13,7 @@ from pathlib import Path
 from astmoa.errors import RunError
 from astmoa.records import PointRecord, Spread, SweepRecord
 from astmoa.report import whole_file
+from astmoa.report.cells import pipe_table
 
 NAME = "effects.md"
 
@@ -49,18 +50,13 @@ def write_effects(found: Sequence[Effect], folder: Path) -> Path:
 
 
 def effects_table(found: Sequence[Effect]) -> str:
-    lines = [
-        "| change | against | val acc | test acc | of |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for effect in found:
-        count = 0 if effect.test is None else effect.test.n
-        lines.append(f"| {effect.changed} | {effect.base} | {_points(effect.val)} | {_points(effect.test)} | {count} |")
+    columns = [("change", False), ("against", False), ("val acc", True), ("test acc", True), ("of", True)]
+    rows = [[e.changed, e.base, _points(e.val), _points(e.test), str(0 if e.test is None else e.test.n)] for e in found]
     note = (
         "Differences in percentage points between replicates of the same seed and fold, as a mean over seeds (over "
         "folds, where there are several); in brackets its 95 % interval, Student's t."
     )
-    return "\n".join([*lines, "", note]) + "\n"
+    return "\n".join([*pipe_table(columns, rows), "", note]) + "\n"
 
 
 def _differences(base: PointRecord, changed: PointRecord, which: str) -> Spread | None:

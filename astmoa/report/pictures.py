@@ -23,11 +23,11 @@ from matplotlib.transforms import offset_copy
 
 from astmoa.config.method import MIXTURES
 from astmoa.records import PointRecord, SweepRecord
-from astmoa.report import whole_file
-from astmoa.report.axes import frame, size_axis
+from astmoa.report.axes import drawing, frame, size_axis, write_picture
 from astmoa.report.labels import FRONT, MOST_NAMES, spread_labels
 from astmoa.report.search_picture import search_picture
 from astmoa.report.summary import marked_points, summary
+from astmoa.report.words import LONGEST_TITLE, drawn
 
 NAME = "frontier.png"
 # Okabe and Ito's colours, told apart by colour-blind readers too. More points than these go from dark to light by size.
@@ -36,13 +36,20 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = {"o": 7, "s": 6.5, "D": 6, "^": 8, "v": 8, "P": 8.5, "*": 11}
 Marked = tuple[PointRecord, tuple[str, ...]]
 _LEGEND_COLUMNS = 7
+_LONGEST_NAME, _LONGEST_KEY = 32, 24  # characters beside a point, and in a legend
 Style = tuple[str, str]  # colour, marker
 
 
 def frontier_picture(sweep: SweepRecord, path: Path) -> Path:
-    """Write the picture as PNG, whole or not at all, and return its path. A sweep without results gives empty axes."""
-    if sweep.is_search:
-        return search_picture(sweep, path)
+    """Write the picture as PNG, whole or not at all, and return its path. A sweep without results gives empty axes.
+
+    Raises RunError where it cannot be drawn, OSError where it cannot be written.
+    """
+    with drawing(path):
+        return search_picture(sweep, path) if sweep.is_search else _picture(sweep, path)
+
+
+def _picture(sweep: SweepRecord, path: Path) -> Path:
     marked = sorted(marked_points(sweep), key=lambda item: item[0].num_trainable_params)
     styles, methods = _styles([point for point, _ in marked])
     legend_rows = -(-len(methods) // _LEGEND_COLUMNS)
@@ -55,16 +62,14 @@ def frontier_picture(sweep: SweepRecord, path: Path) -> Path:
     _curves_panel(right, marked, styles, named=not methods)
     if methods:
         handles = [
-            Line2D([], [], ls="", color=c, marker=m, ms=_MARKERS[m], label=name) for name, (c, m) in methods.items()
+            Line2D([], [], ls="", color=c, marker=m, ms=_MARKERS[m], label=drawn(name, _LONGEST_KEY))
+            for name, (c, m) in methods.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False, fontsize=8)
     figure.suptitle(_title(sweep), fontsize=11)
     canvas.draw()  # settles the layout, so that labels can be placed in pixels
     spread_labels(left, names, canvas, crowded=len(marked) > MOST_NAMES)
-    path = Path(path)
-    with whole_file(path) as unfinished:
-        canvas.print_png(unfinished)
-    return path
+    return write_picture(canvas, path)
 
 
 def _title(sweep: SweepRecord) -> str:
@@ -72,7 +77,8 @@ def _title(sweep: SweepRecord) -> str:
     replicates = max((point["num_trials"] for point in facts["points"]), default=0)
     noun = facts["replicates"] if replicates != 1 else facts["replicates"][:-1]
     bars = "" if all((p["val_accuracy"] or {}).get("low") is None for p in facts["points"]) else "; bars: 95 % interval"
-    return f"{sweep.study}: {sweep.data_name} data, backbone {sweep.backbone_name}, {replicates} {noun} per point{bars}"
+    names = [drawn(name, LONGEST_TITLE) for name in (sweep.study, sweep.data_name, sweep.backbone_name)]
+    return "{}: {} data, backbone {}, ".format(*names) + f"{replicates} {noun} per point{bars}"
 
 
 def _styles(points: Sequence[PointRecord]) -> tuple[list[Style], dict[str, Style]]:
@@ -137,10 +143,12 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
             axes.plot(size, mean, "o", ms=14, mfc="none", mec=FRONT, mew=1.3, zorder=5, label="knee")
         if crowded and not marks:
             continue
-        text = axes.annotate(point.label, (size, mean), xytext=(0, 0), textcoords="offset points", fontsize=9, zorder=6)
+        name = drawn(point.label, _LONGEST_NAME)
+        text = axes.annotate(name, (size, mean), xytext=(0, 0), textcoords="offset points", fontsize=9, zorder=6)
         text.set_color(FRONT if "front" in marks else "#777777")
         text.set_fontweight("bold" if "best" in marks else "normal")
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])  # bars may run behind it
+        text.set_in_layout(False)  # it finds its place once the panels have theirs
         names.append(text)
     edge = [(p.num_trainable_params, 100 * p.val_accuracy.mean) for p, marks, _ in scored if "front" in marks]
     edge.append((axes.get_xlim()[1], edge[-1][1]))  # the best accuracy holds for every larger budget
@@ -170,7 +178,8 @@ def _curves_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style],
             common = sorted(set.intersection(*(set(curve) for curve in curves)))
             mean = [float(np.mean([curve[epoch] for curve in curves])) for epoch in common]
             dot = "o" if len(common) == 1 else None  # a line of one epoch would not be seen
-            axes.plot(common, mean, color=colour, lw=2 if "front" in marks else 1.1, label=point.label, marker=dot)
+            name = drawn(point.label, _LONGEST_KEY)
+            axes.plot(common, mean, color=colour, lw=2 if "front" in marks else 1.1, label=name, marker=dot)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     # Colours are the left panel's. Many names would cover the curves: then only the front's are given.
     lines = [line for line in axes.lines if not line.get_label().startswith("_")]

@@ -10,7 +10,7 @@ from typing import Any
 
 from astmoa.records import SweepRecord, TraceRow, front_probabilities, standing
 
-_OUTCOMES = ("front", "near-front", "dominated", "stopped", "failed", "running")
+_OUTCOMES = ("front", "near-front", "dominated", "stopped", "failed", "paused", "running")
 
 
 def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
 
     rows: the summary's points, in the order of `sweep.points()`. They are completed with `confirmed`, `standing`
     (front, near-front, dominated; null without a result), `front_probability` (null unless confirmed), `step_seconds`
-    and `outcome` (of points without a result: stopped, failed or running), and lose test accuracies not to be shown.
+    and `outcome` (of points without a result: stopped, failed, paused or running), and lose test accuracies that are
+    not to be shown.
     """
     stands, probabilities = standing(sweep), front_probabilities(sweep)
     for row, point in zip(rows, sweep.points(), strict=True):
@@ -64,4 +65,4 @@ def _news(trace: list[TraceRow]) -> list[TraceRow]:
 
 def _outcome(states: set[str]) -> str:
     """Of a point that has no completed trial."""
-    return next(state for state in ("running", "stopped", "failed") if state in states)
+    return next(state for state in ("running", "paused", "stopped", "failed") if state in states)

@@ -19,14 +19,14 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from astmoa.records import PointRecord, SweepRecord, TraceRow, front_probabilities
-from astmoa.report import whole_file
-from astmoa.report.axes import frame, size_axis
+from astmoa.report.axes import frame, size_axis, write_picture
 from astmoa.report.labels import FRONT, spread_labels
 from astmoa.report.summary import marked_points
+from astmoa.report.words import LONGEST_TITLE, drawn
 
 _BLUE, _SKY, _ORANGE, _GREY = "#0072B2", "#56B4E9", "#D55E00", "#999999"
 _MOST_NAMES = 14  # of the list beside the picture, which has 16 lines
-_LONGEST_NAME = 46
+_LONGEST_NAME = 42
 Marked = tuple[PointRecord, tuple[str, ...]]
 
 
@@ -50,17 +50,15 @@ def search_picture(sweep: SweepRecord, path: Path) -> Path:
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     canvas.draw()  # settles the layout, so that numbers can be placed in pixels
     spread_labels(left, numbers, canvas, crowded=False)
-    path = Path(path)
-    with whole_file(path) as unfinished:
-        canvas.print_png(unfinished)
-    return path
+    return write_picture(canvas, path)
 
 
 def _title(sweep: SweepRecord) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in sweep.states.items() if count) or "no trials"
     confirmed = sum(point.confirmed for point in sweep.points())
     kind = f"{confirmed} points confirmed" if confirmed else "before confirmation"
-    return f"{sweep.study}: {sweep.data_name} data, backbone {sweep.backbone_name}; trials: {counts}; {kind}"
+    names = [drawn(name, LONGEST_TITLE) for name in (sweep.study, sweep.data_name, sweep.backbone_name)]
+    return "{}: {} data, backbone {}; ".format(*names) + f"trials: {counts}; {kind}"
 
 
 def _frontier_panel(axes: Axes, sweep: SweepRecord, marked: Sequence[Marked]) -> list[Annotation]:
@@ -174,8 +172,7 @@ def _names_panel(axes: Axes, sweep: SweepRecord, front: Sequence[PointRecord]) -
     for number, point in enumerate(front[:_MOST_NAMES], 1):
         probable = probabilities.get(point.point)
         said = "" if probable is None else f"{100 * probable:.0f}"
-        label = point.label if len(point.label) <= _LONGEST_NAME else f"{point.label[: _LONGEST_NAME - 1]}…"
-        rows.append((str(number), label, f"{100 * point.val_accuracy.mean:.1f}", said))
+        rows.append((str(number), drawn(point.label, _LONGEST_NAME), f"{100 * point.val_accuracy.mean:.1f}", said))
     if not probabilities:
         rows = [row[:3] for row in rows]
     if len(front) > _MOST_NAMES:

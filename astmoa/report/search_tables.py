@@ -8,7 +8,19 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from astmoa.report.cells import Column, Row, caption, failures, marks_text, percent, pipe_table, terminal_table
+from astmoa.report.cells import (
+    Column,
+    Row,
+    caption,
+    device_seconds,
+    failures,
+    marks_text,
+    percent,
+    pipe_table,
+    terminal_table,
+)
+from astmoa.report.words import markdown
+from astmoa.text import printable
 
 Facts = dict[str, Any]
 _MOST_NEAR = 12  # points near the front that a terminal shows
@@ -28,19 +40,20 @@ def rich_search(facts: Facts) -> RenderableType:
     failed = [f"failed: {line}" for line in failures(facts)]
     if len(failed) > _MOST_FAILURES:
         failed[_MOST_FAILURES:] = [f"failed: {len(failed) - _MOST_FAILURES} more, see table.md"]
-    return Group(table, *map(Text, more + _lines(facts)), *(Text(line, style="red") for line in failed))
+    told = [(line, "") for line in more + _lines(facts)] + [(line, "red") for line in failed]
+    return Group(table, *(Text(printable(line), style) for line, style in told))
 
 
 def markdown_search(facts: Facts) -> str:
     """Two tables: the front and what is near it (once confirmed: what was confirmed), then every other point."""
     first, others = _divided(facts)
-    lines = [*pipe_table(*_cells(facts, first)), "", caption(facts), ""]
-    lines += [f"- {line}" for line in _lines(facts)]
+    lines = [*pipe_table(*_cells(facts, first)), "", markdown(caption(facts)), ""]
+    lines += [f"- {markdown(line)}" for line in _lines(facts)]
     if others:
         title = "Never confirmed" if facts["search"]["confirmed"] else "Dominated, stopped or failed"
         lines += ["", f"{title}:", "", *pipe_table(*_cells(facts, others, final=False))]
     if facts["failures"]:
-        lines += ["", *(f"- failed: {line}" for line in failures(facts))]
+        lines += ["", *(f"- failed: {markdown(line)}" for line in failures(facts))]
     return "\n".join(lines) + "\n"
 
 
@@ -84,7 +97,9 @@ def _cells(
     ]
     columns += [(f"test {metric} %", True), ("on front %", True)] if confirmed else []
     columns += [("step ms", True)] if timed else []
-    columns += [(facts["replicates"], True)] + ([] if narrow else [(f"{facts['device']}-s", True)]) + [("", False)]
+    columns += [(facts["replicates"], True)]
+    columns += [] if narrow else [(f"{device_seconds(facts)[0]}-s", True)]
+    columns += [("", False)]
     rows = []
     for point in points:
         done, trials, seconds = point["num_completed"], point["num_trials"], point["device_seconds"]
@@ -121,7 +136,7 @@ def _lines(facts: Facts) -> list[str]:
     spent = search["device_seconds"]
     total = sum(spent.values())
     parts = [f"{name.replace('_', '-')} {100 * seconds / total:.0f} %" for name, seconds in spent.items() if seconds]
-    went = f"; {total:,.0f} {facts['device']}-seconds: {', '.join(parts)}" if parts else ""
+    went = f"; {total:,.0f} {device_seconds(facts)[0]}-seconds: {', '.join(parts)}" if parts else ""
     lines.append(f"{search['num_epochs']:,} epochs spent, hypervolume of the front {facts['hypervolume']:.3f}{went}.")
     if search["reason"]:
         lines.append(f"Ended: {search['reason']}.")

@@ -18,6 +18,7 @@ from astmoa.report.cells import (
     Column,
     Row,
     caption,
+    device_seconds,
     failures,
     marks_text,
     percent,
@@ -28,6 +29,8 @@ from astmoa.report.cells import (
 )
 from astmoa.report.search_tables import markdown_search, rich_search
 from astmoa.report.summary import named_n_p, summary
+from astmoa.report.words import markdown
+from astmoa.text import printable
 
 MARKDOWN_NAME = "table.md"
 JSON_NAME = "table.json"
@@ -46,7 +49,7 @@ def rich_table(sweep: SweepRecord) -> RenderableType:
     below = caption(facts) + (" r: bottleneck; knee" if n_p else " Knee") + " and best lie on the front."
     bold = ["best" in point["marks"] for point in facts["points"]]
     table = terminal_table(facts["study"], columns, rows, bold, below)
-    return Group(table, *(Text(f"failed: {line}", style="red") for line in failures(facts)))
+    return Group(table, *(Text(printable(f"failed: {line}"), style="red") for line in failures(facts)))
 
 
 def markdown_table(sweep: SweepRecord) -> str:
@@ -61,9 +64,9 @@ def _markdown(facts: dict[str, Any]) -> str:
     lines = [
         *pipe_table(columns, rows),
         "",
-        caption(facts),
+        markdown(caption(facts)),
         *([""] if facts["failures"] else []),
-        *(f"- failed: {line}" for line in failures(facts)),
+        *(f"- failed: {markdown(line)}" for line in failures(facts)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -90,7 +93,7 @@ def _cells(facts: dict[str, Any], narrow: bool = False) -> tuple[list[Column], l
     columns += [("r" if narrow else "bottleneck", True), ("params", True), ("with head", True)]
     columns += [(f"val {metric} %", True), (f"test {metric} %", True)]
     columns += [("paper %", True)] if has_paper else []
-    columns += [(facts["replicates"], True), (f"{facts['device']}-s", True), ("", False)]
+    columns += [(facts["replicates"], True), (f"{device_seconds(facts)[0]}-s", True), ("", False)]
     rows = []
     for point in points:
         done, trials, seconds = point["num_completed"], point["num_trials"], point["device_seconds"]

@@ -17,6 +17,7 @@ from ray.exceptions import ActorUnschedulableError, OutOfMemoryError, RayActorEr
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from astmoa.provenance import redact
 from astmoa.sweep.driver import Driver
 
 
@@ -118,6 +119,7 @@ def _cause(trial: Any) -> tuple[bool, bool, str]:
     From the text that Ray has just written: `trial.get_error` knows it only once Ray has copied its files.
     """
     text = Path(trial.error_file).read_text() if trial.error_file and Path(trial.error_file).is_file() else ""
+    text = redact(text)  # of whatever raised it
     lines = [line.strip() for line in text.rpartition("Failure #")[2].splitlines() if line.strip()]
     # Ray kills a worker where a machine's memory runs out: the trial may be too large for it.
     strikes = [line for line in lines if "its worker process has died" in line or "running low on memory" in line]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
-import re
-import socket
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+import psutil
 import ray
 
 from astmoa.errors import RunError
+from astmoa.provenance import redact
+from astmoa.sweep import joining, own_ray
 from astmoa.sweep.autoscaler import autoscaler
 
 
@@ -75,48 +77,44 @@ def _machines() -> list[dict[str, float]]:
     return max(up, known.most if known else [], key=size)
 
 
+def check_cluster() -> None:
+    """Raises RunError where this machine should belong to a cluster that does not answer: better found out before all
+    sounds are read."""
+    joining.joinable()
+
+
 def start_ray(bytes_to_share: int) -> None:
     """Join the cluster that this machine belongs to (RAY_ADDRESS, or `ray start`), or start a local one for this
-    process."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    process. Raises RunError where neither can be."""
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what went wrong with a trial is in the journal
     if ray.is_initialized():
         return
-    _check_ray_address()
-    # Not address="auto": it also finds the private Ray of another program on this machine, and dies with it.
-    own = {"include_dashboard": False, "object_store_memory": max(200_000_000, int(1.3 * bytes_to_share))}
-    try:
-        with contextlib.suppress(ValueError):  # Ray's answer to a size for the store of a cluster that is there already
-            ray.init(**own, **quiet)
-            return
-        ray.init(**quiet)
-    except (RuntimeError, ConnectionError, ray.exceptions.RayError) as error:
-        raise RunError(_why_not_joined(" ".join(str(error).split()))) from None
+    _close_token()
+    with _command_without_secrets():
+        # Not address="auto": it also finds the private Ray of another program on this machine, and dies with it.
+        if joining.joinable():
+            joining.join()
+        else:
+            own_ray.start(max(200_000_000, int(1.3 * bytes_to_share)))
 
 
-def _why_not_joined(text: str) -> str:
-    versions = re.findall(r"Ray: (\S+) Python: (\S+)", text)
-    if len(versions) == 2:
-        (ray_there, python_there), (ray_here, python_here) = versions
-        return (
-            f"the cluster runs Ray {ray_there} with Python {python_there}, here are Ray {ray_here} and Python "
-            f"{python_here}: run the sweep on the cluster (ray submit), or install the same here"
-        )
-    if "Failed to connect" in text:
-        return (
-            "the Ray cluster does not let us in: does it want its token? Set RAY_AUTH_MODE=token and "
-            "RAY_AUTH_TOKEN_PATH as on its head, or unset RAY_ADDRESS to run here alone"
-        )
-    return f"Ray cannot be joined or started ({text[:200]}): ray status tells more; unset RAY_ADDRESS to run here alone"
+def stop_ray(keep_logs: bool = False) -> Path | None:
+    """Leave the cluster, or end the Ray of one's own. Returns where its logs are, if they are kept."""
+    return own_ray.stop(keep_logs)
 
 
-def _check_ray_address() -> None:
-    """Ray itself waits for minutes for a cluster that is not there."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.rpartition(":")
-    if host and port.isdecimal() and "//" not in host:
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except OSError:
-            raise RunError(f"no Ray answers at RAY_ADDRESS={address}: start it, or unset the variable") from None
+def _close_token() -> None:
+    """Ray leaves the token that it makes readable to all users of the machine."""
+    token = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):  # there is none, or nobody can change it
+        if token.stat().st_mode & 0o077:
+            token.chmod(0o600)
+
+
+@contextlib.contextmanager
+def _command_without_secrets() -> Iterator[None]:
+    """Ray writes the command line of who joins it into its logs, and shows it in its dashboard."""
+    words = [redact(word) for word in psutil.Process().cmdline()]
+    with own_ray.replaced(ray._private.utils, "get_entrypoint_name", lambda: subprocess.list2cmdline(words)):
+        yield

@@ -15,16 +15,49 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from astmoa.config import TrialConfig
-from astmoa.errors import RunError
+from astmoa.errors import ConfigError, RunError
+from astmoa.events import Amount, Config, Count, Id, Label, Leaf, Number, Params, Score, first_problem
 from astmoa.shape import BackboneShape
 from astmoa.sweep.search import proposal_of
 from astmoa.sweep.space import Candidate, Space
 
 FORMAT = 1
+_LARGEST, _MOST_CANDIDATES = 1 << 27, 100_000
 PER_EPOCH = ("val_accuracy", "seconds", "val_seconds", "step_seconds")
+
+
+_strict = with_config(ConfigDict(extra="forbid", strict=True))
+
+
+@_strict
+class _Curve(TypedDict):
+    label: Label
+    params: Params
+    val_accuracy: list[Score]
+    seconds: list[Amount]
+    val_seconds: list[Amount]
+    step_seconds: list[Annotated[float, Field(gt=0, le=1e9)]]
+    test_accuracy: Score
+
+
+@_strict
+class _Recorded(TypedDict):
+    """The file."""
+
+    format: int
+    about: dict[Label, Any]
+    template: Config
+    shape: dict[Label, bool | Number]
+    space: list[dict[Label, Leaf]]
+    num_val_clips: dict[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}$")], Number]
+    seeds: Annotated[list[Count], Field(min_length=1)]
+    trials: dict[Id, _Curve]
 
 
 @dataclass(frozen=True)
@@ -104,10 +137,8 @@ class Curves:
     def load(cls, path: Path) -> Curves:
         """Raises RunError for what `save` did not write, or a newer version did."""
         try:
-            values = json.loads(gzip.decompress(Path(path).read_bytes()))
-            if values["format"] > FORMAT:
-                raise RunError(f"{path}: recorded by a newer astmoa (format {values['format']}): upgrade")
-            return cls(
+            values = _unpacked(Path(path))
+            curves = cls(
                 about=values["about"],
                 template=TrialConfig.from_dict(values["template"]),
                 shape=BackboneShape(**values["shape"]),
@@ -116,10 +147,40 @@ class Curves:
                 seeds=tuple(values["seeds"]),
                 trials={key: Curve(**curve) for key, curve in values["trials"].items()},
             )
+            curves._check_whole()
+            return curves
         except FileNotFoundError:
             raise RunError(f"{path} does not exist: give a file that benchmarks/record_grid.py wrote") from None
-        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: no recorded curves ({error!r}): give a file that record_grid.py wrote") from None
+        except ValidationError as error:
+            why = first_problem(error)
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RunError(f"{path}: no recorded curves ({why}): give a file that record_grid.py wrote")
+
+    def _check_whole(self) -> None:
+        """Every candidate was recorded, with every seed, to its end. Raises ValueError."""
+        if self.space.num_combinations > _MOST_CANDIDATES:
+            raise ValueError(f"a space of {self.space.num_combinations:,} candidates is none that was recorded")
+        if self.template.data.fold not in self.num_val_clips:
+            raise ValueError(f"it does not say how many clips validate fold {self.template.data.fold}")
+        if not self.trials.keys() >= {self.config(c, seed).hash() for c in self.candidates for seed in self.seeds}:
+            raise ValueError("a candidate of its space was not recorded")
+        for curve in self.trials.values():
+            if any(len(getattr(curve, key)) != self.max_epochs for key in PER_EPOCH):
+                raise ValueError(f"{curve.label}: a curve is shorter or longer than {self.max_epochs} epochs")
+
+
+def _unpacked(path: Path) -> dict[str, Any]:
+    with gzip.open(path) as file:
+        text = file.read(_LARGEST + 1)
+    if len(text) > _LARGEST:
+        raise ValueError(f"unpacked it has more than {_LARGEST >> 20} MiB")
+    values = json.loads(text)
+    written = values.get("format") if isinstance(values, dict) else None
+    if type(written) is int and written > FORMAT:
+        raise RunError(f"{path}: recorded by a newer astmoa (format {written}): upgrade")
+    TypeAdapter(_Recorded).validate_python(values)
+    return values
 
 
 def _rounded(curve: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.ledger import DrivenTrial
 from astmoa.sweep.proposals import Proposal
+from astmoa.text import printable
 
 
 class Display:
@@ -105,7 +106,7 @@ class Display:
             f"{_clock(driver.elapsed)} gone",
             f"about {_clock(left)} left" if left is not None else "",
         ]
-        return " | ".join(part for part in parts if part)
+        return printable(" | ".join(part for part in parts if part))
 
     def _beginning(self) -> str:
         running = [trial.curve[-1] for trial in list(self._driver.trials.values()) if trial.curve]
@@ -127,13 +128,13 @@ class Display:
             f"device-seconds: start-up {start_up:.0f}, training {training:.0f}, evaluation {evaluation:.0f}; "
             f"of these in stopped trials {stopped:.0f}"
         )
-        return lines
+        return [printable(line) for line in lines]
 
     def _render(self) -> Group:
         left, done = self.epochs_left(), self._driver.num_epochs
         grid = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(1.0, done + left) if left is not None else None, completed=done, width=24)
-        grid.add_row(bar, self.text())
+        grid.add_row(bar, Text(self.text()))
         return Group(grid, *(Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self.details()))
 
     def _line(self, force: bool = False) -> None:

@@ -24,7 +24,7 @@ from astmoa.provenance import package_hash, redact
 from astmoa.storage import Store, is_address, join, split
 from astmoa.sweep import probe
 from astmoa.sweep.autoscaler import WHY, missing, wait_for
-from astmoa.sweep.cluster import plan_resources, start_ray
+from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
@@ -108,7 +108,7 @@ def examine_cluster(
             findings.append(str(error))
         return machines, findings
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def require_fit(storage: str, bytes_to_share: int, with_torch: bool) -> list[str]:
@@ -124,7 +124,10 @@ def _ask(nodes: Sequence[dict[str, Any]], place: str | None, with_torch: bool) -
     """All machines that answered, and those that did not."""
     known = [_machine(node) for node in nodes]
     if len(known) == 1:  # this one: no process has to be started for it
-        return [_with_facts(known[0], probe.facts(place, known[0].node_id, with_torch and known[0].gpus > 0))], []
+        told = probe.facts(place, known[0].node_id, with_torch and known[0].gpus > 0)
+        if nodes[0]["NodeManagerAddress"].startswith("127."):  # a Ray of one's own: nobody reaches it from outside
+            told["public"] = []
+        return [_with_facts(known[0], told)], []
     ray.cloudpickle.register_pickle_by_value(probe)  # it has to run where astmoa cannot be imported
     try:
         ask = ray.remote(num_cpus=0, max_retries=0)(probe.facts)

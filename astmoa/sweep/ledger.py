@@ -96,8 +96,8 @@ class Ledger:
         """An epoch."""
         trial.epoch = record["epoch"]
         trial.curve.append(max([*trial.curve[-1:], record["val_accuracy"]]))
-        trial.step_seconds = min(trial.step_seconds, record.get("step_seconds", math.inf))
-        validating = record.get("val_seconds", 0.0)
+        trial.step_seconds = min(trial.step_seconds, record.get("step_seconds") or math.inf)
+        validating = record.get("val_seconds") or 0.0
         trial.training += self.share * (record["seconds"] - validating)
         trial.evaluation += self.share * validating
 
@@ -112,7 +112,7 @@ class Ledger:
         """A trial's end."""
         trial.state, trial.final = end["state"], end.get("val_accuracy")
         self.spend(trial, end.get("device_seconds") or trial.device_seconds)
-        trial.evaluation += self.share * end.get("test_seconds", 0.0)
+        trial.evaluation += self.share * (end.get("test_seconds") or 0.0)
         if trial.state == "failed":
             # Of trials that ran side by side one failure counts: a lost machine takes them all along.
             self.failures_in_a_row += trial.failures_before == self.failures_in_a_row

@@ -52,7 +52,7 @@ def recall(driver: Driver, events: Sequence[Event]) -> Past:
             if milestone is not None:
                 stopped[trial.trial_id] = milestone
         elif kind == "decision":
-            stopped[trial.trial_id] = event["milestone"]
+            stopped[trial.trial_id] = event.get("milestone", event["epoch"])
         elif kind == "retry":
             trial.strikes, trial.losses, trial.alone = event["strikes"], event["losses"], event["alone"]
         elif kind == "end" and event["state"] == "failed" and event.get("retry", True):

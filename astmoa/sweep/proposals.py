@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -91,7 +92,8 @@ def random_methods(
         raise ConfigError(f"search seed {seed} is not possible: give a whole number of at least 0")
     rng = np.random.default_rng(seed)
     seen: set[MethodConfig] = set()
-    for _ in range(200 * num_points):
+    combinations = sum(math.prod(map(len, space.values())) for space in spaces)
+    for _ in range(200 * min(num_points, combinations)):
         space = spaces[rng.integers(len(spaces))]
         drawn = {key: choices[rng.integers(len(choices))] for key, choices in space.items()}
         try:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from astmoa.backbone import Backbone
 from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
+from astmoa.lock import holding
 from astmoa.petl.params import count_params
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
 from astmoa.sweep.autoscaler import wait_for_all
 from astmoa.sweep.budget import Budget, check_failures
-from astmoa.sweep.cluster import plan_resources, start_ray
+from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
 from astmoa.sweep.display import Display
 from astmoa.sweep.doctor import require_fit
 from astmoa.sweep.driver import Driver
@@ -37,6 +37,7 @@ _MANY = 10**6  # trials of a search without a bound
 _HEADER_IDENTITY = ("study", "data", "backbone", "search")
 
 
+@holding  # before its journal is read: Ray takes up to a minute to start, and that would be acting on the past
 def run_sweep(
     run_dir: Path,
     header: dict[str, Any],
@@ -56,7 +57,8 @@ def run_sweep(
     header: the fields of the `sweep` event. proposer: an enumerated study's proposals, or a search. store: where trials
     are kept, if not in `run_dir`. device: what trials train on; cuda where they hold a GPU. Raises RunError if
     `run_dir` was written by another study, search space, data set, backbone or set of trials, and where the sweep
-    cannot go on (the disk is full, one trial after another fails). An interrupted call is continued by the same call.
+    cannot go on (the disk is full, one trial after another fails), or another process has `run_dir`. An interrupted
+    call is continued by the same call.
     """
     events = check_run_dir(run_dir, header)
     enumerated = None if isinstance(proposer, Proposer) else list(proposer)
@@ -110,7 +112,7 @@ def run_sweep(
             check_failures(driver)
             return reason
     finally:
-        ray.shutdown()
+        stop_ray()
 
 
 def _all_completed(events: Sequence[dict[str, Any]], proposals: Sequence[Proposal]) -> bool:
@@ -151,6 +153,10 @@ def check_run_dir(
     if run_dir.exists() and not run_dir.is_dir():
         raise RunError(f"{run_dir} is a file; give --out a folder, or a new name")
     events = read_journal(run_dir) if (run_dir / JOURNAL).exists() else []
+    if (run_dir / JOURNAL).exists() and not os.access(run_dir / JOURNAL, os.W_OK):
+        raise RunError(f"{run_dir / JOURNAL}: cannot be written: correct its rights, or choose another --out")
+    if events and not {"sweep_id", "study"} <= events[0].keys():
+        raise RunError(f"{run_dir}: its journal begins with no sweep; choose another --out")
     for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
         if before != now:

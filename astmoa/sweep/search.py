@@ -92,7 +92,9 @@ class Search:
     def restore(self, event: Event) -> Proposal:
         from astmoa.sweep.sampler import Suggestion
 
-        ask = event["ask"]
+        ask = event.get("ask")
+        if ask is None:
+            raise RunError(f"the proposal of trial {event['trial_id']} does not say what it was: restore the journal")
         self._sampler.again(Suggestion(ask["number"], ask["candidate"], tuple(ask["passed_over"])))
         self._numbers[event["trial_id"]] = ask["number"]
         proposal = self._proposal(ask)

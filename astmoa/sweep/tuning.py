@@ -7,6 +7,7 @@ loggers, restore and checkpoints are not used: its restore runs trials twice und
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -18,12 +19,14 @@ import ray
 from ray import tune
 
 from astmoa.provenance import redact
+from astmoa.sweep import own_ray
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
-from astmoa.sweep.cluster import Resources
+from astmoa.sweep.cluster import Resources, stop_ray
 from astmoa.sweep.driver import Driver
 from astmoa.sweep.worker import TrialWorker, WorkerSetup
 
 MAX_BREAKS = 10
+_FORWARDED = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: Callable[[], None]) -> bool:
@@ -39,24 +42,34 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
             return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
         except Exception as error:
             if not driver.finished and driver.num_epochs == epochs:
+                _leave()
                 raise
             line = redact((str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[-1])
-            trace = redact("".join(traceback.format_exception(error))[-4000:])
+            trace = redact("".join(traceback.format_exception(error)))[-4000:]
         print(f"Ray Tune ended with an error of its own: {line}", file=sys.stderr)
         if driver.finished:  # nothing is left to run; or the driver failed, and says so
             return False
         driver.begin_again(line, trace)
-        ray.shutdown()  # and with it the workers, and the places on machines, that it still had
+        _leave()
         renew()
     return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
 
 
+def _leave() -> None:
+    """Ray, with the workers, and the places on machines, that it still has."""
+    logs = stop_ray(keep_logs=True)
+    if logs is not None:
+        print(f"What Ray itself wrote is in {logs}", file=sys.stderr)
+
+
 def tune_trials(trainable: type, resources: Resources, driver: Driver) -> bool:
     """The same with one Ray Tune, and any workers. Raises whatever ends it."""
+    _forward_nothing()
     trainable = tune.with_resources(
         trainable, lambda config: tune.PlacementGroupFactory([resources.of(config["alone"])])
     )
-    with tempfile.TemporaryDirectory(prefix="astmoa-ray-") as scratch:  # Ray's own snapshots: nobody reads them
+    # For Ray's own snapshots: nobody reads them.
+    with tempfile.TemporaryDirectory(prefix="astmoa-ray-", dir=own_ray.folder()) as scratch:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -81,6 +94,24 @@ def tune_trials(trainable: type, resources: Resources, driver: Driver) -> bool:
         except KeyboardInterrupt:
             return True
     return not driver.finished
+
+
+def _forward_nothing() -> None:
+    """Ray Tune hands AWS's keys on to workers as a part of what they ask of Ray, which writes that into its logs.
+
+    They have them without that: here they inherit them, and the machines of a cluster have their own. With nothing to
+    ask for, trials also get the workers that Ray starts beforehand.
+    """
+    try:
+        from ray.tune.execution import class_cache
+    except ImportError:
+        class_cache = None
+    if hasattr(class_cache, "ENV_VARS_TO_PROPAGATE"):
+        class_cache.ENV_VARS_TO_PROPAGATE = frozenset()
+        class_cache.DEFAULT_ENV_VARS = {}
+    elif any(name in os.environ for name in _FORWARDED):
+        told = f"this Ray ({ray.__version__}) may write {' and '.join(_FORWARDED)} into its logs"
+        print(f"{told}: have AWS's keys in ~/.aws/credentials instead", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import signal
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from astmoa.backbone import PackedBackbone
 from astmoa.config import TrialConfig
 from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
 from astmoa.journal import NAME as JOURNAL
-from astmoa.provenance import package_hash
+from astmoa.provenance import package_hash, redact
 from astmoa.storage import Store
 from astmoa.sweep.news import News
 from astmoa.training.inputs import DeviceData, Inputs
@@ -36,6 +36,12 @@ from astmoa.training.trial import CHECKPOINT, Trial
 ADAPTER = "adapter.safetensors"
 PATIENCE = 120.0
 """Seconds that a store may be out of reach before a trial fails for it."""
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # there is no other way to ask for it
+    os.umask(mask)
+    return mask
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,15 @@ class WorkerSetup:
     """Hash of the driver's package: a worker of another version would train something else."""
     store: Store | None = None
     """Where trials are kept, if not in a `run_dir` that all machines see."""
+    umask: int = field(default_factory=_umask)
+    """The driver's: Ray's processes close to others what they write; the run folder is as open as its owner wants."""
 
 
 class TrialWorker(tune.Trainable):
     """Ray's view of a trial: `step` is one epoch, its result {"news": News}."""
 
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
+        os.umask(setup.umask)
         _check_machine(setup)
         torch.set_num_threads(setup.cpu_threads)
         self._setup = setup
@@ -108,7 +117,7 @@ class TrialWorker(tune.Trainable):
         except AstmoaError as error:
             # The trial failed, the worker did not: report it as a result and stay warm.
             again = not isinstance(error, NonFiniteLossError)  # it would diverge again
-            record, end = None, {"state": "failed", "error": str(error).splitlines()[0], "retry": again}
+            record, end = None, {"state": "failed", "error": redact(str(error).splitlines()[0]), "retry": again}
         finally:
             self._in_step = False
         news = News(record, end, self._device_seconds(), done_now)

@@ -7,7 +7,11 @@ runs and rows, and whatever a server missed is filled in by the next pass.
     rows      what is sent: parameters, metrics and tags of a trial and of a sweep, from journal events
     trace     the sweep's own metrics, after each trial's end
     progress  the journal's events, sorted as they come in
-    server    how a tracker is reached, named and opened in a browser; what may never be sent or printed
+    address   what a tracker may be called, and what is wrong with an address
+    database  whether a database is MLflow's own
+    failure   what a tracker did to us, in one line with the mend
+    server    how a tracker is reached, and opened in a browser
+    runs      the sweep's runs there, found by their tags
     files     which files of a run folder are sent
     mirror    one pass over a run folder
     follower  passes while a sweep runs
@@ -16,9 +20,11 @@ runs and rows, and whatever a server missed is filled in by the next pass.
 
 from pathlib import Path
 
+from astmoa.provenance import redact
+from astmoa.tracking.address import default_uri
 from astmoa.tracking.live import LiveMirror
 from astmoa.tracking.mirror import Mirror, Mirrored
-from astmoa.tracking.server import check, default_uri, redact, ui_command
+from astmoa.tracking.server import check, ui_command
 
 __all__ = ["LiveMirror", "Mirror", "Mirrored", "check", "default_uri", "redact", "sync", "ui_command"]
 

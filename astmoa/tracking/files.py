@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from astmoa.journal import NAME as JOURNAL_NAME
-from astmoa.tracking import server
+from astmoa.provenance import redact
 
 REPORT = ("table.md", "table.json", "frontier.png")
 ARTIFACTS = (JOURNAL_NAME, *REPORT)
@@ -26,7 +26,8 @@ def changed_files(
             continue
         content = path.read_bytes()
         if path.suffix != ".png":
-            content = server.redact(content.decode()).encode()
+            # What is no text stays as it is: somebody may have put another file there.
+            content = redact(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         digest = hashlib.sha256(content).hexdigest()[:16]
         if digests.get(name) != digest:
             yield name, content, digest

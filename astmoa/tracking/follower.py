@@ -15,9 +15,9 @@ from typing import TextIO
 
 from astmoa.errors import AstmoaError
 from astmoa.journal import NAME as JOURNAL_NAME
+from astmoa.tracking.failure import reason
 from astmoa.tracking.files import ARTIFACTS, REPORT
 from astmoa.tracking.mirror import Mirror
-from astmoa.tracking.server import reason
 
 _LONGEST_WAIT = 60.0
 _REPORT_EVERY = 60.0

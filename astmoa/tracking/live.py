@@ -11,9 +11,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from astmoa.tracking.server import again, redact
+from astmoa.provenance import redact
+from astmoa.text import printable
+from astmoa.tracking.server import again
 
 _log_warning = logging.getLogger("astmoa.tracking").warning
+
+
+_LONGEST_END = 120.0
+"""Seconds that the last pass may take: a tracker that hangs does not hold up what comes after a sweep."""
 
 
 class LiveMirror:
@@ -26,16 +32,18 @@ class LiveMirror:
     def __init__(self, run_dir: Path, uri: str, interval: float = 5.0, warn: Callable[[str], object] = _log_warning):
         self._run_dir, self._uri, self._warn = run_dir, uri, warn
         self._answer: dict[str, str | None] = {}
-        self._closed = False
+        self._closed = self._hung = False
         self.error: str | None = None
         """Set by `close`: what the tracker misses, and how to fill it in, in one line."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "astmoa.tracking.follower"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        command = [sys.executable, "-P", "-m", "astmoa.tracking.follower"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        try:
+            self._process = subprocess.Popen(command, **pipes, text=True, errors="replace", start_new_session=True)
+        except OSError as error:  # too many processes or open files
+            self._closed = True
+            self.error = f"tracking cannot start ({error.strerror}); {again(run_dir, uri)}"
+            warn(self.error)
+            return
         # Not on its command line: the address may hold a password, and that anybody can list.
         self._tell(json.dumps({"run_dir": str(run_dir), "uri": uri, "interval": interval}))
         self._listener = threading.Thread(target=self._listen, name="astmoa-tracking", daemon=True)
@@ -46,7 +54,11 @@ class LiveMirror:
         if not self._closed:
             self._closed = True
             self._tell("close")
-            self._listener.join()
+            self._listener.join(_LONGEST_END)
+            if self._listener.is_alive():
+                self._hung = True
+                self._process.kill()
+                self._listener.join()
             self._process.wait()
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -67,14 +79,17 @@ class LiveMirror:
     def _listen(self) -> None:
         with self._process.stdout as answers:
             for line in answers:
-                self._answer |= json.loads(line)
+                with contextlib.suppress(ValueError, TypeError):  # what a library printed past Python is no answer
+                    self._answer |= json.loads(line)
                 if "warn" in self._answer:
-                    self._warn(self._answer.pop("warn"))
+                    self._warn(printable(self._answer.pop("warn")))
         if "end" not in self._answer:
             self._process.wait()
             self._warn(self._gone())
 
     def _gone(self) -> str:
         """What to say of a process that somebody or something else has ended."""
-        code = self._process.returncode
-        return f"tracking at {redact(self._uri)} ended by itself (exit code {code}); {again(self._run_dir, self._uri)}"
+        how = f"ended by itself (exit code {self._process.returncode})"
+        if self._hung:
+            how = f"did not come to an end within {_LONGEST_END:.0f} s"
+        return printable(f"tracking at {redact(self._uri)} {how}; {again(self._run_dir, self._uri)}")

@@ -11,22 +11,21 @@ import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from astmoa.errors import TrackingError
 from astmoa.journal import read_journal_from
-from astmoa.records import Event, TrialRecord, metric_of, sweep_header
+from astmoa.records import metric_of, sweep_header
 from astmoa.tracking import rows, server
+from astmoa.tracking.address import WrongAddress
+from astmoa.tracking.failure import Disturbed
 from astmoa.tracking.files import ARTIFACTS, changed_files, locked
 from astmoa.tracking.progress import Progress
+from astmoa.tracking.runs import ARTIFACTS as SENT
+from astmoa.tracking.runs import FRONTIER, MIRRORED, Runs
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+_STATUS = {"running": "RUNNING", "paused": "KILLED", "completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
-_MIRRORED = "astmoa.mirrored"
-_ARTIFACTS = "astmoa.artifacts"
-_FRONTIER = "astmoa.frontier"
-_STATUS = {"running": "RUNNING", "completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+_TRIES = 4  # besides the last one, where others mirror the same, or delete it
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Mirrored:
     experiment_id: str
     parent_run_id: str
     num_trials: int
+    num_restored: int = 0
+    """Runs that somebody had deleted, and that are back."""
 
 
 class Mirror:
@@ -63,152 +64,116 @@ class Mirror:
         self._behind |= self._progress.add(news)
         self._offset = offset
         try:
-            with locked(self.run_dir), server.one_line_errors(self.uri, server.again(self.run_dir, self.uri)):
+            with locked(self.run_dir), server.one_line_errors(self.uri, self._remedy):
+                for _ in range(_TRIES):
+                    try:
+                        return self._pass(self._progress, artifacts)
+                    except Disturbed:
+                        self._forget()
                 return self._pass(self._progress, artifacts)
+        except WrongAddress as error:
+            self._forget()
+            raise TrackingError(f"{error}; {server.again(self.run_dir)}") from None
         except BaseException:
             self._forget()
             raise
 
+    @property
+    def _remedy(self) -> str:
+        return server.again(self.run_dir, self.uri)
+
     def _forget(self) -> None:
-        self._client: MlflowClient | None = None
-        self._experiment_id = self._parent = ""
-        self._children: dict[str, str] = {}
+        self._client: server.Client | None = None
+        self._runs: Runs | None = None
         # Trials to look at in the next pass, and whether the sweep had ended in the last one.
         self._behind: set[str] = set()
         self._ended = False
-        # By run id: how many events have arrived, the run's status, its standing. By file name: the parent's artifacts.
-        self._arrived: dict[str, int] = {}
-        self._statuses: dict[str, str] = {}
-        self._standings: dict[str, str] = {}
-        self._digests: dict[str, str] = {}
 
     def _pass(self, progress: Progress, artifacts: Collection[str]) -> Mirrored:
-        header, name = progress.header, f"astmoa/{progress.header['study']}"
         started = progress.started
-        fresh = self._client is None
-        if fresh:
-            self._client = server.connect(self.uri)
-            self._experiment_id = server.experiment(self._client, name, self.uri)
-            self._find_parent(header)
+        if self._runs is None:
+            self._client = server.connect(self.uri, self._remedy)
+            self._runs = Runs(self._client, self.uri, progress.header)
             self._behind = set(started)
-        ended = progress.last["type"] == "sweep_end"
-        if ended != self._ended:  # nobody will end a running trial any more, or somebody will again
+        if progress.ended != self._ended:  # nobody will end a running trial any more, or somebody will again
             self._behind.update(progress.running)
         todo = [trial_id for trial_id in started if trial_id in self._behind]
-        new = [progress.trials[trial_id] for trial_id in todo if trial_id not in self._children]
-        if new:  # somebody else may have mirrored them
-            self._find_children(0 if fresh else min(trial.proposed for trial in new))
+        self._make_missing(progress, todo)
         for trial_id in todo:
             self._mirror_trial(progress, trial_id)
         self._behind.clear()
-        self._ended = ended
+        self._ended = progress.ended
         self._mirror_parent(progress)
         self._mirror_artifacts(artifacts)
-        return Mirrored(name, self._experiment_id, self._parent, len(started))
+        runs = self._runs
+        experiment = runs.experiment
+        return Mirrored(experiment.name, experiment.experiment_id, runs.parent, len(started), runs.num_restored)
 
-    def _find_parent(self, header: Event) -> None:
-        query = f"tags.`astmoa.sweep_id` = '{header['sweep_id']}' and tags.`astmoa.kind` = 'sweep'"
-        found = self._client.search_runs([self._experiment_id], query, max_results=1)
-        tags = {"astmoa.kind": "sweep"} | rows.provenance(header)
-        run = found[0] if found else self._create(header, f"sweep {header['sweep_id']}", header["time"], tags)
-        self._parent = run.info.run_id
-        self._remember(run)
-
-    def _find_children(self, since: float) -> None:
-        """Those that began then or later: a run never begins before its proposal."""
-        token = None
-        query = f"tags.`mlflow.parentRunId` = '{self._parent}' and attributes.start_time >= {_ms(since)}"
-        while True:
-            page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
-            for run in page:
-                self._children[run.data.tags["astmoa.trial_id"]] = run.info.run_id
-                self._remember(run)
-            token = page.token
-            if not token:
-                return
-
-    def _create(self, header: Event, name: str, since: float, tags: dict[str, str]) -> Run:
-        tags = tags | {"astmoa.sweep_id": str(header["sweep_id"])}
-        return self._client.create_run(self._experiment_id, _ms(since), tags, name)
-
-    def _remember(self, run: Run) -> None:
-        run_id, tags = run.info.run_id, run.data.tags
-        self._arrived[run_id] = int(tags.get(_MIRRORED, 0))
-        self._statuses[run_id] = run.info.status
-        self._standings[run_id] = tags.get(_FRONTIER, "")
-        self._digests |= json.loads(tags.get(_ARTIFACTS, "{}"))
+    def _make_missing(self, progress: Progress, todo: Collection[str]) -> None:
+        """Another mirror of this sweep may do the same just now, of a copy of the folder or on another machine: so they
+        are looked for before and after."""
+        runs, trials = self._runs, progress.trials
+        if all(trial_id in runs.children for trial_id in todo):
+            return
+        since = min(trials[trial_id].proposed for trial_id in todo if trial_id not in runs.children)
+        runs.find(since)
+        for trial_id in todo:
+            if trial_id not in runs.children:
+                runs.make(trials[trial_id], progress.events[trial_id][0].get("phase"))
+        runs.find(since)
 
     def _mirror_trial(self, progress: Progress, trial_id: str) -> None:
-        header, own, trial = progress.header, progress.events[trial_id], progress.trials[trial_id]
-        if trial_id not in self._children:
-            run = self._create_child(header, trial, own[0])
-            self._children[trial_id] = run.info.run_id
-            self._remember(run)
-        run_id, standing = self._children[trial_id], progress.standings[trial_id]
-        arrived = self._arrived[run_id]
-        tags = {} if self._standings[run_id] == standing else {_FRONTIER: standing}
+        runs, own, trial = self._runs, progress.events[trial_id], progress.trials[trial_id]
+        run_id, standing, state = runs.children[trial_id], progress.standing(trial_id), progress.state(trial_id)
+        arrived = runs.arrived[run_id]
+        tags = {} if runs.standings[run_id] == standing else {FRONTIER: standing, "astmoa.state": state}
         if arrived < len(own):
-            metric = metric_of(header)
+            metric = metric_of(progress.header)
             params = {} if arrived else rows.trial_params(trial)
             metrics = [row for event in own[arrived:] for row in rows.trial_metrics(event, metric)]
-            self._send(run_id, metrics, params, tags | rows.trial_tags(trial, own), len(own))
+            self._send(run_id, metrics, params, tags | rows.trial_tags(trial, state, own), len(own))
         elif tags:
             self._send(run_id, [], {}, tags, arrived)
-        self._standings[run_id] = standing
-        if trial.state == "running" and progress.last["type"] == "sweep_end":
-            self._set_status(run_id, "KILLED", progress.last["time"])
-        else:
-            self._set_status(run_id, _STATUS[trial.state], (trial.end or own[-1])["time"])
-
-    def _create_child(self, header: Event, trial: TrialRecord, proposal: Event) -> Run:
-        tags = {
-            "mlflow.parentRunId": self._parent,
-            "astmoa.kind": "trial",
-            "astmoa.trial_id": trial.trial_id,
-            "astmoa.point": trial.point,
-            "astmoa.label": trial.label,
-            "astmoa.config_hash": trial.config_hash,
-        }
-        if proposal.get("phase"):
-            tags["astmoa.phase"] = proposal["phase"]
-        name = f"{trial.label} seed {trial.seed} fold {trial.fold}"
-        since = trial.proposed if trial.started is None else trial.started
-        return self._create(header, name, since, tags | rows.provenance(header))
+        runs.standings[run_id] = standing
+        ended = progress.last if state == "paused" else trial.end or own[-1]
+        self._set_status(run_id, _STATUS[state], ended["time"])
 
     def _mirror_parent(self, progress: Progress) -> None:
-        arrived = self._arrived[self._parent]
+        parent = self._runs.parent
+        arrived = self._runs.arrived[parent]
         if arrived < progress.num_events:
             params = {} if arrived else rows.sweep_params(progress.header)
             tags = rows.sweep_tags(progress.trace.hypervolume, progress.end_reason)
-            self._send(self._parent, progress.rows_after(arrived), params, tags, progress.num_events)
+            self._send(parent, progress.rows_after(arrived), params, tags, progress.num_events)
         status = "RUNNING"
-        if progress.last["type"] == "sweep_end":
+        if progress.ended:
             states = {trial.state for trial in progress.trials.values()}
             # A search's budget may cut trials: that is how it ends. Where all trials were to run, some are missing.
             cut = progress.end_reason == "interrupted" or ("running" in states and "search" not in progress.header)
             status = "KILLED" if cut else "FAILED" if states == {"failed"} else "FINISHED"
-        self._set_status(self._parent, status, progress.last["time"])
+        self._set_status(parent, status, progress.last["time"])
 
     def _mirror_artifacts(self, names: Collection[str]) -> None:
         """Files that are there and have changed; the table also as the description that the UI shows first."""
-        for name, content, digest in changed_files(self.run_dir, names, self._digests):
+        parent, digests = self._runs.parent, self._runs.digests
+        for name, content, digest in changed_files(self.run_dir, names, digests):
             with tempfile.TemporaryDirectory() as folder:
                 copy = Path(folder) / name
                 copy.write_bytes(content)
-                self._client.log_artifact(self._parent, str(copy))
+                self._client.log_artifact(parent, str(copy))
             if name == "table.md":
-                self._client.set_tag(self._parent, "mlflow.note.content", content.decode()[:5000])
-            self._digests[name] = digest
-            self._client.set_tag(self._parent, _ARTIFACTS, json.dumps(self._digests))
+                self._client.set_tag(parent, "mlflow.note.content", content.decode(errors="replace")[:5000])
+            digests[name] = digest
+            self._client.set_tag(parent, SENT, json.dumps(digests))
 
     def _set_status(self, run_id: str, status: str, time: float) -> None:
-        if self._statuses[run_id] == status:
+        if self._runs.statuses[run_id] == status:
             return
         if status == "RUNNING":  # a trial resumed, or a sweep extended
             self._client.update_run(run_id, status)
         else:
-            self._client.set_terminated(run_id, status, _ms(time))
-        self._statuses[run_id] = status
+            self._client.set_terminated(run_id, status, rows.milliseconds(time))
+        self._runs.statuses[run_id] = status
 
     def _send(
         self, run_id: str, metrics: list[rows.Row], params: dict[str, str], tags: dict[str, str], arrived: int
@@ -216,16 +181,12 @@ class Mirror:
         """In as many batches as MLflow's limits ask for. The count of arrived events goes last and vouches for all."""
         from mlflow.entities import Metric, Param, RunTag
 
-        all_metrics = [Metric(key, value, _ms(time), step) for key, value, time, step in metrics]
+        all_metrics = [Metric(key, value, rows.milliseconds(time), step) for key, value, time, step in metrics]
         all_params = [Param(key, value) for key, value in params.items()]
         all_tags = [RunTag(key, value) for key, value in tags.items()]
         while len(all_metrics) > 700 or len(all_params) > 90:
             self._client.log_batch(run_id, all_metrics[:700], all_params[:90], synchronous=True)
             all_metrics, all_params = all_metrics[700:], all_params[90:]
-        all_tags.append(RunTag(_MIRRORED, str(arrived)))
+        all_tags.append(RunTag(MIRRORED, str(arrived)))
         self._client.log_batch(run_id, all_metrics, all_params, all_tags, synchronous=True)
-        self._arrived[run_id] = arrived
-
-
-def _ms(seconds: float) -> int:
-    return round(1000 * seconds)
+        self._runs.arrived[run_id] = arrived

@@ -36,7 +36,7 @@ class Progress:
         """Each trial's own events, trials in the order of proposal."""
         self.trials: dict[str, TrialRecord] = {}
         self.standings: dict[str, str] = {}
-        """Of each trial: front, near-front or dominated where it has completed, else its state."""
+        """Of each trial, as `standing` has it but for what is paused."""
         self.end_reason: str | None = None
         """Why the sweep ended; empty where it goes on again, None where it never ended."""
         self.trace = Trace(metric_of(header))
@@ -81,6 +81,20 @@ class Progress:
     def started(self) -> list[str]:
         """Trials with more than a proposal."""
         return [trial_id for trial_id, own in self.events.items() if len(own) > 1]
+
+    @property
+    def ended(self) -> bool:
+        return self.last["type"] == "sweep_end"
+
+    def state(self, trial_id: str) -> str:
+        """A trial's state as records have it: one that runs is paused once the sweep has ended."""
+        state = self.trials[trial_id].state
+        return "paused" if state == "running" and self.ended else state
+
+    def standing(self, trial_id: str) -> str:
+        """Front, near-front or dominated where it has completed, else its state."""
+        standing = self.standings[trial_id]
+        return self.state(trial_id) if standing == "running" else standing
 
     @property
     def running(self) -> list[str]:

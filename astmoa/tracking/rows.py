@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from astmoa.provenance import redact
 from astmoa.records import Event, TrialRecord, end_interval, flatten
-from astmoa.tracking.server import redact
+from astmoa.text import printable
 
+_LONGEST = 1000
 Row = tuple[str, float, float, int]
 _EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds", "val_seconds", "step_seconds")
 _END_METRICS = {  # an epoch's val_accuracy keeps its name; the best one gets its own
@@ -27,9 +29,9 @@ def trial_params(trial: TrialRecord) -> dict[str, str]:
     return {key: text(value) for key, value in (flatten(trial.config) | sizes).items()}
 
 
-def trial_tags(trial: TrialRecord, events: Sequence[Event]) -> dict[str, str]:
+def trial_tags(trial: TrialRecord, state: str, events: Sequence[Event]) -> dict[str, str]:
     """What a trial has come to. The error of an attempt that was repeated is taken back by an empty text."""
-    tags = {"astmoa.state": trial.state, "astmoa.device": trial.device}
+    tags = {"astmoa.state": state, "astmoa.device": trial.device}
     if any(event.get("error") for event in events):
         tags["astmoa.error"] = trial.error or ""
     return {key: text(value) for key, value in tags.items() if value is not None}
@@ -75,8 +77,14 @@ def provenance(header: Event) -> dict[str, str]:
 
 
 def text(value: Any) -> str:
-    """As MLflow takes it: of bounded length, and without passwords."""
-    return redact(value if isinstance(value, str) else json.dumps(value))[:1000]
+    """As MLflow takes it: of bounded length, without passwords, and without what a database or a page stumbles over:
+    control characters, halves of characters."""
+    words = redact(value if isinstance(value, str) else json.dumps(value))[:_LONGEST]
+    return "\n".join(printable(line) for line in words.split("\n"))[:_LONGEST]
+
+
+def milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
 
 
 def _bounds(end: Event, metric: str) -> dict[str, float]:

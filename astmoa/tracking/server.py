@@ -1,20 +1,26 @@
-"""How a tracker is reached, named and opened in a browser; what may never be sent or printed."""
+"""How a tracker is reached, and how it is opened in a browser."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shlex
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astmoa.errors import TrackingError
 from astmoa.provenance import program, redact
+from astmoa.tracking.address import artifact_folder, check_address, sqlite_file
+from astmoa.tracking.database import check_database, is_database, make_database
+from astmoa.tracking.failure import NO_MLFLOW, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 # MLflow waits 120 s for an answer and asks 8 times. Telemetry: a sweep tells nobody but its tracker.
 _ENVIRONMENT = {
@@ -26,60 +32,86 @@ _ENVIRONMENT = {
 _NOISY = ("mlflow", "alembic", "alembic.runtime.migration", "urllib3.connectionpool")
 
 
-def connect(uri: str) -> MlflowClient:
+class Client:
+    """MlflowClient, whose every failure is a TrackingError in one line: what is wrong, how to mend it, and `remedy`.
+
+    Raises WrongAddress where no tracker can be had at this address, before MLflow makes or alters anything there.
+    """
+
+    def __init__(self, uri: str, remedy: str | None = None):
+        check_address(uri)
+        _import_mlflow()
+        self._uri, self._remedy = uri, remedy
+        self._client = self._call(_open, uri)
+
+    def experiment_named(self, name: str) -> Experiment | None:
+        """None where there is none."""
+        found = self.get_experiment_by_name(name)
+        if found is not None and not found.experiment_id:  # it answers with anything, to anything
+            raise told(TrackingError(NO_MLFLOW), self._uri, self._remedy)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(self._call, getattr(self._client, name))
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except TrackingError:
+            raise
+        except Exception as error:  # MLflow passes on what drivers, parsers and HTTP libraries raise: anything
+            raise told(error, self._uri, self._remedy) from error
+
+
+def connect(uri: str, remedy: str | None = None) -> Client:
     """A client for this tracker: quiet, soon out of patience, and with the folder of a SQLite file made."""
-    _import_mlflow()
+    return Client(uri, remedy)
+
+
+def _open(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
+    if is_database(uri):
+        check_database(uri)
     database = sqlite_file(uri)
-    if database is not None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{database}"
-    return MlflowClient(tracking_uri=uri)
+    if database is None:
+        return MlflowClient(tracking_uri=uri)
+    if not database.exists():
+        make_database(database, MlflowClient)
+    options = uri.partition("?")[2]
+    return MlflowClient(tracking_uri=f"sqlite:///{database}{'?' * bool(options)}{options}")
 
 
-def experiment(client: MlflowClient, name: str, uri: str) -> str:
-    """The id of the experiment with this name; created (for the UI a matter of training), or taken out of the bin."""
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        # Without a place of its own MLflow puts artifacts into the working directory.
-        folder = artifact_folder(uri)
-        place = folder and (folder / name.replace("/", "_")).as_uri()
-        return client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"})
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return found.experiment_id
+def make_experiment(client: Client, name: str, uri: str) -> Experiment:
+    """A new one, for the UI a matter of training."""
+    # Without a place of its own MLflow puts artifacts into the working directory.
+    folder = artifact_folder(uri)
+    place = folder and (folder / name.replace("/", "_")).as_uri()
+    made = client.create_experiment(name, place, {"mlflow.experimentKind": "custom_model_development"})
+    return client.get_experiment(made)
 
 
 @contextlib.contextmanager
 def one_line_errors(uri: str, remedy: str) -> Iterator[None]:
-    """Turns everything that a tracker can do to us into a TrackingError that names the way back."""
-    _import_mlflow()
-    import requests
-    import sqlalchemy.exc
-    from mlflow.exceptions import MlflowException
-
+    """Around what is done with a client: what the files that it sends do to us is a TrackingError, too."""
     try:
         yield
-    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"tracking at {redact(uri)} failed ({reason(error)}); {remedy}") from error
+    except OSError as error:
+        raise told(error, uri, remedy) from error
 
 
 def check(uri: str) -> None:
-    """Raises TrackingError where nobody answers, within seconds."""
-    with one_line_errors(uri, "start the server, or give another --tracking-uri"):
-        connect(uri).search_experiments(max_results=1)
+    """Raises TrackingError where nobody answers, or somebody else, within seconds."""
+    client = connect(uri)
+    client.search_experiments(max_results=1)
+    client.experiment_named("astmoa")
 
 
-def again(run_dir: Path, uri: str) -> str:
-    """How to make up for what a tracker missed: the end of a message."""
-    command = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", redact(uri)])
+def again(run_dir: Path, uri: str | None = None) -> str:
+    """How to make up for what a tracker missed: the end of a message. Without `uri`: at another address."""
+    address = redact(uri) if uri else "ADDRESS"
+    command = shlex.join([program("astmoa"), "track", str(run_dir), "--tracking-uri", address])
     return f"nothing is lost, fill it in later with: {command}"
-
-
-def default_uri(run_dir: Path) -> str:
-    """A SQLite file beside the run folder, so that all sweeps of one folder share it."""
-    return f"sqlite:///{Path(run_dir).resolve().parent / 'mlflow.db'}"
 
 
 def ui_command(uri: str) -> str:
@@ -98,34 +130,14 @@ def ui_command(uri: str) -> str:
     return shlex.join([*words, "--workers", "1", "--port", "5000"])
 
 
-def reason(error: BaseException) -> str:
-    """Why, in one short line. A refused or unanswered connection is said plainly, however deep libraries wrapped it."""
-    text = " ".join(str(error).split())
-    for sign, plain in (
-        ("Connection refused", "connection refused"),
-        ("timed out", "no answer in time"),
-        ("Failed to resolve", "unknown host"),
-    ):
-        if sign in text:
-            return plain
-    return redact(text)[:200] or type(error).__name__
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The database of a sqlite:/// address, absolute; None for another kind of tracker."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def artifact_folder(uri: str) -> Path | None:
-    """Where artifacts lie: beside a SQLite database; a server has its own place (None)."""
-    database = sqlite_file(uri)
-    return None if database is None else database.parent / "mlartifacts"
-
-
 def _import_mlflow() -> None:
     for name, value in _ENVIRONMENT.items():  # the user's own settings win
         os.environ.setdefault(name, value)
     import mlflow  # noqa: F401 (its first import sets its loggers up, so they are silenced after it)
 
     for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs what it raises, trace and all
+    import sqlalchemy.exc
+
+    warnings.filterwarnings("ignore", module=r"(mlflow|alembic)\.")
+    warnings.filterwarnings("ignore", category=sqlalchemy.exc.SAWarning)

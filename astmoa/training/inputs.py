@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
 
-from astmoa.audio.datasets import open_data
+from astmoa.audio.datasets import DataSet, open_data
+from astmoa.audio.doubles import find_doubles, told
 from astmoa.audio.fbank import SILENCE
 from astmoa.audio.splits import Splits
-from astmoa.audio.store import load_features
+from astmoa.audio.standard_output import kept_clean
+from astmoa.audio.store import Features, load_features
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
+from astmoa.text import printable
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ def open_inputs(
     """Open a data set and its feature store. `folds` defaults to the configured one; `all_folds` are all that
     the data have; data that name their splits have none, which is an error unless they are wanted "if any".
     Raises DataError."""
-    data = open_data(config, check_fold=not all_folds)
+    with kept_clean():  # headers are read
+        data = open_data(config, check_fold=not all_folds)
     wanted = data.folds if all_folds and data.folds else tuple(folds) or (config.fold,)
     if not data.folds and (all_folds is True or wanted != (1,)):
         raise DataError(f"{data.name} names its splits, it has no folds: leave the fold out, use seeds for replicates")
@@ -66,6 +71,8 @@ def open_inputs(
         progress=progress,
     )
     splits = {fold: data.splits(fold, leave_out=features.bad) for fold in wanted}
+    for warning in (*data.warnings, *_doubles(data, features)):
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     labels = np.array([clip.label for clip in data.clips], dtype=np.int64) if data.targets is None else data.targets
     return Inputs(
         features=np.asarray(features.array),  # a memory map's own type would be pickled whole, once per worker
@@ -80,6 +87,18 @@ def open_inputs(
         has_folds=bool(data.folds),
         bad_clips={data.clips[index].name: reason for index, reason in features.bad.items()},
     )
+
+
+def _doubles(data: DataSet, features: Features) -> Iterator[str]:
+    """What a sweep should not be silent about: the same bytes on two sides of a split, or under two labels."""
+    names = [clip.name for clip in data.clips]
+    digests = [None if i in features.bad else digest for i, digest in enumerate(features.digests)]
+    found = find_doubles(digests, names, data.sides())
+    if found:
+        yield f"{told(found, 'on two sides')}: what is measured there was trained on"
+    found = None if data.multi_label else find_doubles(digests, names, [data.labels[clip.label] for clip in data.clips])
+    if found:
+        yield f"{told(found, 'under two labels')}: one of them is wrong"
 
 
 class DeviceData:

@@ -1,5 +1,6 @@
 """The look at a whole data set: what it counts, and what it finds."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 import soundfile
 
 from astmoa.audio.check import Leak, inspect
+from astmoa.audio.doubles import Doubles
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 from tests.audio import layouts
+from tests.audio.sounds import encode
 
 
 def test_a_whole_set_in_folds(tmp_path: Path) -> None:
@@ -126,6 +129,76 @@ def test_wrong_lists_are_raised(tmp_path: Path) -> None:
         inspect(DataConfig("esc50", root=str(tmp_path)))
 
 
+def test_missing_clips_come_with_what_was_meant(tmp_path: Path) -> None:
+    config = layouts.esc50(tmp_path)
+    audio = sorted((tmp_path / "audio").iterdir())
+    there = audio[0].rename(audio[0].with_stem(audio[0].stem.lower()))
+    report = inspect(config)
+    assert report.missing == (audio[0].name,)
+    assert report.near == {audio[0].name: f"audio/{there.name}"}
+
+
+def _csv(root: Path, rows: list[str], column: str = "split") -> DataConfig:
+    """Every clip has sound of its own."""
+    for number, row in enumerate(rows):
+        soundfile.write(root / row.split(",")[0], np.random.default_rng(number).normal(size=1600) / 10, 16_000)
+    layouts.table(root / "manifest.csv", f"path,label,{column}", rows)
+    return DataConfig("csv", root=str(root))
+
+
+def test_the_same_bytes_on_two_sides_are_a_leak(tmp_path: Path) -> None:
+    config = _csv(tmp_path, ["a.wav,x,train", "b.wav,y,train", "c.wav,x,val", "d.wav,y,test", "e.wav,y,train"])
+    whole = inspect(config)
+    assert (whole.doubles, whole.relabelled) == (None, None)
+    for copy in "de":
+        shutil.copy(tmp_path / "b.wav", tmp_path / f"{copy}.wav")
+    report = inspect(config)
+    assert report.doubles == Doubles(1, 3, ("b.wav", "d.wav"), ("train", "test"))
+    assert report.relabelled is None
+    assert report.ok
+    assert inspect(config, fast=True).doubles is None
+
+
+def test_the_same_bytes_in_two_folds_and_under_two_labels(tmp_path: Path) -> None:
+    config = _csv(tmp_path, [f"{label}{fold}.wav,{label},{fold}" for fold in (1, 2, 3) for label in "xy"], "fold")
+    shutil.copy(tmp_path / "x1.wav", tmp_path / "y2.wav")
+    report = inspect(config)
+    assert report.doubles == Doubles(1, 2, ("x1.wav", "y2.wav"), ("fold 1", "fold 2"))
+    assert report.relabelled == Doubles(1, 2, ("x1.wav", "y2.wav"), ("x", "y"))
+
+
+def test_cuts_of_one_recording_are_no_doubles(tmp_path: Path) -> None:
+    report = inspect(layouts.speech_commands(tmp_path, num_labels=12))
+    assert report.doubles.first[0].startswith("down/")  # this set is one noise under many names, but for the silence
+    assert report.doubles.clips == 14 * 11
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_is_no_file_is_told_and_waited_for_by_nobody(tmp_path: Path, fast: bool) -> None:
+    config = layouts.folder(tmp_path, clips=12)
+    (tmp_path / "cat" / "0.wav").unlink()
+    os.mkfifo(tmp_path / "cat" / "0.wav")
+    (tmp_path / "cat" / "1.wav").unlink()
+    (tmp_path / "cat" / "1.wav").mkdir()
+    report = inspect(config, fast=fast)
+    assert report.broken["cat/0.wav"] == "it is a pipe, no file: correct the path"
+    assert report.broken["cat/1.wav"] == "it is a folder, no file: correct the path"
+    assert report.missing == ()
+
+
+def test_a_length_that_no_header_tells_counts_as_it_is(tmp_path: Path) -> None:
+    config = layouts.folder(tmp_path, clips=12)
+    content = encode("FLAC", "PCM_16")
+    streamed = content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
+    for number in range(12):
+        (tmp_path / "cat" / f"{number}.wav").write_bytes(streamed)
+    for fast in (False, True):
+        report = inspect(config, fast=fast)
+        assert report.seconds == 2.0
+        assert report.hours == pytest.approx((12 * 2.0 + 12 * 0.1) / 3600)
+        assert report.ok
+
+
 # --- Real audio
 
 
@@ -134,6 +207,7 @@ def test_the_real_esc50_has_its_known_leak(shared_data: Path) -> None:
     assert report.ok
     assert report.leaks == (Leak("131943", ("fold 2", "fold 3"), 2),)
     assert (report.clips, report.official, set(report.labels.values())) == (1000, 2000, {20})
+    assert report.warnings == ()
 
 
 @pytest.mark.slow

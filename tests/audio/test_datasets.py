@@ -1,6 +1,7 @@
 """Lists of clips, labels and splits: ESC-50, manifests, holding out; and what is said about a list that is wrong."""
 
 import csv
+import os
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_space_around_labels_and_groups_does_not_count(tmp_path: Path) -> None:
         ("path,label,split", ["a.wav,x,train", "b.wav,x ,test"], "has one class, x: nothing to tell apart"),
         ("path,label,split", ["a.wav,x,train", "./a.wav,y,test"], "a.wav and ./a.wav, which are one file"),
         ("path,label,split", ["a.wav,x,train", "b/../a.wav,y,test"], "a.wav and b/../a.wav, which are one file"),
-        ("path,label,split", ["a.wav,x,train", "b.wav,x"], "line 3 has no split"),
+        ("path,label,split", ["a.wav,x,train", "b.wav,x,"], "line 3 has no split"),
         ("path,label,split", ["a.wav,x,dev"], "split 'dev' of a.wav is unknown"),
         ("path,label,fold", ["a.wav,x,one"], "fold 'one' is no whole number"),
         ("path,label,fold", ["a.wav,x,1", "b.wav,y,2"], "has 2 folds"),
@@ -179,7 +180,7 @@ def test_csv_errors_are_one_line(tmp_path: Path, header: str, rows: list[str], w
 
 def test_csv_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert "does not exist" in _message(DataConfig("csv", root=str(tmp_path / "nowhere")))
-    (tmp_path / "manifest.csv").write_bytes(b"path,label,split\n\xff\xfe\x00.wav,x,train\n")
+    (tmp_path / "manifest.csv").write_bytes(b"path,label,split\n\xff\xfe.wav,x,train\n")
     assert "UTF-8" in _message(DataConfig("csv", root=str(tmp_path)))
 
 
@@ -194,6 +195,39 @@ def test_missing_files_are_counted_and_the_first_are_named(tmp_path: Path) -> No
     assert "and 2 more" in message
     assert "--skip-bad-clips" in message
     assert len(open_data(DataConfig("csv", root=config.root, skip_bad_clips=True)).clips) == 8
+
+
+def test_a_missing_file_comes_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    rows = ["a.wav,x,train", "b.wav,y,train", "c.wav,x,val", "d.wav,y,test"]
+    config = _manifest(tmp_path, "path,label,split", rows)
+    table = tmp_path / "manifest.csv"
+    table.write_text(table.read_text().replace("b.wav", "sub\\\\B.WAV "))
+    assert "sub\\\\B.WAV  (b.wav is there)" in _message(config)
+    table.write_text(table.read_text().replace(".wav", ".flac"))
+    skipping = DataConfig("csv", root=config.root, skip_bad_clips=True)
+    assert "none of the 4 listed clips exists" in _message(skipping)  # nothing is said of unreadable audio
+    assert "a.flac (a.wav is there)" in _message(skipping)
+
+
+def test_a_manifest_a_folder_too_deep_is_pointed_at(tmp_path: Path) -> None:
+    _manifest(tmp_path / "set", "path,label,split", ["a.wav,x,train"])
+    message = _message(DataConfig("csv", root=str(tmp_path)))
+    assert f"manifest.csv does not exist, but there is one in {tmp_path}/set: set data.root to that folder" in message
+
+
+def test_a_manifest_that_is_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "manifest.csv", tmp_path / "other.csv"):
+        os.mkfifo(path)
+    assert "it is a pipe, no file" in _message(DataConfig("csv", root=str(tmp_path)))
+    assert "it is a pipe, no file" in _message(DataConfig("csv", root=str(tmp_path / "other.csv")))
+
+
+def test_doubtful_classes_and_groups_are_warned_of(tmp_path: Path) -> None:
+    rows = ["a.wav,Dog,train,ann", "b.wav,dog,train,Ann", "c.wav,dog,val,bob", "d.wav,dog,test,eve"]
+    data = open_data(_manifest(tmp_path, "path,label,split,group", rows))
+    classes, groups = data.warnings
+    assert "classes 'Dog' (1 clip, first in line 2) and 'dog' (3 clips, first in line 3) differ only in case" in classes
+    assert "groups 'ann' (1 clip) and 'Ann' (1 clip) differ only in case" in groups
 
 
 def test_a_data_set_can_be_pickled(tmp_path: Path) -> None:

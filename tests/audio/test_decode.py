@@ -1,5 +1,6 @@
 """Decoding: what comes out of good files, and the one line that comes out of bad ones."""
 
+import os
 import pickle
 import struct
 import time
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astmoa.audio.decode import load_clip, num_samples
+from astmoa.audio.sound import duration
 from astmoa.errors import ClipError, DataError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -120,7 +122,13 @@ def test_one_hour_is_not_decoded(tmp_path: Path) -> None:
 def test_unusable_files_say_why_in_one_line(tmp_path: Path) -> None:
     wave = _noise(32_000)
     assert "no such file" in _reason(tmp_path / "none.wav")
-    assert "no such file" in _reason(tmp_path)
+    assert "it is a folder, no file" in _reason(tmp_path)
+    assert "no name of a file" in _reason(tmp_path / "a\0b.wav")
+    os.mkfifo(tmp_path / "pipe.wav")  # to open it would wait for ever
+    assert "it is a pipe, no file" in _reason(tmp_path / "pipe.wav")
+    assert "it is a device, no file" in _reason(Path("/dev/null"))
+    assert duration(tmp_path / "pipe.wav") is None
+    assert duration(Path("/dev/zero")) is None
     (tmp_path / "text.wav").write_text("this is no sound\n" * 100)
     assert "not readable as audio" in _reason(tmp_path / "text.wav")
     (tmp_path / "nothing.wav").touch()
@@ -148,7 +156,40 @@ def test_impossible_sample_rates(tmp_path: Path, rate: int, words: str) -> None:
     assert words in _reason(path)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "au", "mp3", "caf"])
+def test_files_beside_a_clip_are_not_looked_at(tmp_path: Path) -> None:
+    """libsndfile takes ._NAME for a part of NAME when it is given a name."""
+    for suffix in ("mp3", "wav", "flac"):
+        path = tmp_path / f"a.{suffix}"
+        soundfile.write(path, _noise(16_000), 16_000)
+        before = load_clip(path)
+        (tmp_path / f"._a.{suffix}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + bytes(100))
+        torch.testing.assert_close(load_clip(path), before, atol=0, rtol=0)
+        assert duration(path) == pytest.approx(1.0, abs=0.1)
+
+
+def test_formats_that_go_by_the_name_alone(tmp_path: Path) -> None:
+    """Telephone recordings without any header, and Sound Designer's, whose header is a file of its own."""
+    for suffix, coding in (("gsm", "GSM610"), ("vox", "VOX_ADPCM"), ("au", "ULAW")):
+        path = tmp_path / f"a.{suffix}"
+        with open(path, "wb") as file:
+            soundfile.write(file, _tone(8_000), 8_000, coding, format="RAW")
+        assert len(load_clip(path)) == pytest.approx(16_000, abs=400)
+    soundfile.write(tmp_path / "a.sd2", _tone(16_000), 16_000)
+    assert (tmp_path / "._a.sd2").exists()
+    assert len(load_clip(tmp_path / "a.sd2")) == 16_000
+
+
+def test_no_block_is_larger_for_many_channels(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((4000, 500), 0.1), 16_000)
+    load_clip(tmp_path / "a.wav")
+    tracemalloc.start()
+    assert len(load_clip(tmp_path / "a.wav")) == 4000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "au", "mp3", "caf", "rf64", "w64", "ogg"])
 def test_half_a_file_is_noticed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, _noise(32_000), 16_000)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import pickle
 import zipfile
 from collections import Counter
@@ -86,11 +87,29 @@ def test_a_missing_clip_is_named_and_can_be_left_out(tmp_path: Path, name: str) 
         victim = next(clip for clip in before.clips if clip.split == "val")
         victim.path.unlink()
     message = _message(config)
-    assert "1 clips that do not exist" in message
+    assert "lists a clip that does not exist" in message
     assert str(victim.path) in message
     assert "--skip-bad-clips" in message
     skipped = open_data(DataConfig(name, root=config.root, skip_bad_clips=True))
     assert victim.name in {clip.name for clip in skipped.clips}
+
+
+@pytest.mark.parametrize("deeper", ["unpacked", "set-main/dataset"])
+@pytest.mark.parametrize("name", [name for name in MAKERS if not name.startswith(("speech", "gtzan_"))])
+def test_a_set_that_was_unpacked_a_folder_or_two_too_deep_is_found(tmp_path: Path, name: str, deeper: str) -> None:
+    config = MAKERS[name](tmp_path / deeper)
+    (tmp_path / "__MACOSX").mkdir()  # as archives made on a Mac have it
+    (tmp_path / "LICENSE").touch()
+    there, found = open_data(config), open_data(DataConfig(name, root=str(tmp_path)))
+    assert [(clip.name, clip.path) for clip in found.clips] == [(clip.name, clip.path) for clip in there.clips]
+    assert found.labels == there.labels
+
+
+def test_two_sets_below_are_not_one(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        layouts.esc50(tmp_path / copy)
+    message = _message(DataConfig("esc50", root=str(tmp_path)))
+    assert f"meta/esc50.csv in {tmp_path}/one, {tmp_path}/two: set data.root to one of them" in message
 
 
 @pytest.mark.parametrize("name", [name for name in DATA_NAMES if name != "builtin"])
@@ -576,3 +595,49 @@ def test_every_data_set_says_where_it_comes_from() -> None:
         assert source.layout
         assert source.licence
         assert source.download or source.by_hand
+
+
+def test_classes_a_folder_too_deep_beside_another_folder(tmp_path: Path) -> None:
+    layouts.folder(tmp_path / "dataset")
+    (tmp_path / "docs").mkdir()
+    layouts.wav(tmp_path / "docs" / "example.wav")
+    message = _message(DataConfig("folder", root=str(tmp_path)))
+    assert f"dataset/cat has clips below class dataset: set data.root to {tmp_path}/dataset if its folders" in message
+
+
+def test_clips_below_a_class_that_has_some_itself(tmp_path: Path) -> None:
+    config = layouts.folder(tmp_path)
+    layouts.wav(tmp_path / "cat" / "deeper" / "x.wav")
+    assert f"clips below class cat: move them into {tmp_path}/cat, or use --data csv" in _message(config)
+
+
+def test_classes_of_folders_that_differ_only_in_case(tmp_path: Path) -> None:
+    config = layouts.folder(tmp_path)
+    layouts.wavs([tmp_path / "Dog" / f"{i}.wav" for i in range(3)])
+    (warning,) = open_data(config).warnings
+    assert "classes 'Dog' (3 clips) and 'dog' (10 clips) differ only in case" in warning
+
+
+def test_labels_that_are_none_are_refused_in_folders(tmp_path: Path) -> None:
+    config = layouts.folder(tmp_path)
+    (tmp_path / "cat").rename(tmp_path / "c\x1bat")
+    assert "the label c\\x1bat has a control character in it" in _message(config)
+
+
+def test_names_that_are_not_utf_8_in_folders_and_lists(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"clip\xe9.wav")
+    config = layouts.folder(tmp_path / "folder", clips=12)
+    (tmp_path / "folder" / "cat" / "0.wav").rename(tmp_path / "folder" / "cat" / odd)
+    data = open_data(config)
+    assert f"cat/{odd}" in {clip.name for clip in data.clips}
+    assert len(data.splits().test) == 2
+    folder = tmp_path / "list"
+    layouts.wavs([folder / f"{i}.wav" for i in range(3)])
+    (folder / "0.wav").rename(folder / odd)
+    rows = [f"{odd},a,train", "1.wav,b,train", "2.wav,a,val", "./1.wav,a,test"][:3]
+    layouts.wav(folder / "3.wav")
+    text = "\n".join(["path,label,split", *rows, "3.wav,a,test"])
+    (folder / "manifest.csv").write_bytes(os.fsencode(text))
+    data = open_data(DataConfig("csv", root=str(folder)))
+    assert data.clips[0].name == odd
+    assert data.load(0).numel() == 1600

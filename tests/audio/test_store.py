@@ -218,28 +218,125 @@ def test_few_rows_wait_for_the_writer(root: Path, tmp_path: Path) -> None:
     assert max(most_ahead) <= 33
 
 
-@pytest.mark.parametrize("harm", ["cut", "no meta", "half meta", "no array", "no lengths"])
-def test_a_damaged_store_is_made_again(root: Path, tmp_path: Path, harm: str) -> None:
+def _meta(target: Path) -> Path:
+    return target / "meta.json"
+
+
+def _turn(path: Path, place: int, bit: int = 1) -> None:
+    """One bit of a file, as a disk may."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= bit
+    path.write_bytes(content)
+
+
+HARMS = {
+    "array cut": lambda target: os.truncate(target / "features.npy", 5000),
+    "array too long": lambda target: os.truncate(target / "features.npy", 10_000_000),
+    "array's header turned": lambda target: _turn(target / "features.npy", 60),
+    "no array": lambda target: (target / "features.npy").unlink(),
+    "no meta": lambda target: _meta(target).unlink(),
+    "half meta": lambda target: os.truncate(_meta(target), 100),
+    "meta turned": lambda target: _turn(_meta(target), _meta(target).read_bytes().index(b'"lengths"') + 12),
+    "null": lambda target: _meta(target).write_text("null"),
+    "a list": lambda target: _meta(target).write_text("[1, 2]"),
+    "other types": lambda target: _meta(target).write_text('{"version": 2, "sha256": 5, "meta": 7}'),
+    "deep": lambda target: _meta(target).write_text("[" * 100_000),
+    "folder for file": lambda target: (_meta(target).unlink(), _meta(target).mkdir()),
+    "pipe for array": lambda target: ((target / "features.npy").unlink(), os.mkfifo(target / "features.npy")),
+    "file for folder": lambda target: (shutil.rmtree(target), target.touch()),
+    "no UTF-8": lambda target: _meta(target).write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_store_is_made_again(root: Path, tmp_path: Path, harm: str, capsys: pytest.CaptureFixture) -> None:
     first = load_features(_open(root), cache_dir=tmp_path)
-    rows = first.array.copy()
+    rows, fingerprint = first.array.copy(), first.fingerprint
     (target,) = (tmp_path / "features").iterdir()
-    match harm:
-        case "cut":
-            with open(target / "features.npy", "r+b") as file:
-                file.truncate(5000)
-        case "no meta":
-            (target / "meta.json").unlink()
-        case "half meta":
-            (target / "meta.json").write_text((target / "meta.json").read_text()[:100])
-        case "no lengths":  # as earlier versions wrote it
-            meta = json.loads((target / "meta.json").read_text())
-            del meta["lengths"]
-            (target / "meta.json").write_text(json.dumps(meta))
-        case "no array":
-            (target / "features.npy").unlink()
+    HARMS[harm](target)
     data, asked = _counted(_open(root))
-    np.testing.assert_array_equal(load_features(data, cache_dir=tmp_path).array, rows)
+    again = load_features(data, cache_dir=tmp_path)
+    np.testing.assert_array_equal(again.array, rows)
+    assert again.fingerprint == fingerprint
     assert len(asked) == 8
+    assert capsys.readouterr().err == f"the features in {target} are damaged: they are computed again\n"
+    data, asked = _counted(_open(root))
+    load_features(data, cache_dir=tmp_path)
+    assert (asked, capsys.readouterr().err) == ([], "")
+
+
+@pytest.mark.parametrize("rows", [[2], [0, 5, 7]])
+def test_turned_bits_are_found_and_only_their_rows_made_again(
+    root: Path, tmp_path: Path, rows: list[int], capsys: pytest.CaptureFixture
+) -> None:
+    """A loss that is no number would be blamed on the learning rate."""
+    first = load_features(_open(root), cache_dir=tmp_path)
+    values, fingerprint = first.array.copy(), first.fingerprint
+    (target,) = (tmp_path / "features").iterdir()
+    size = values[0].nbytes
+    for row in rows:
+        _turn(target / "features.npy", first.array.offset + row * size + 1001, 0x40)
+    data, asked = _counted(_open(root))
+    again = load_features(data, cache_dir=tmp_path)
+    np.testing.assert_array_equal(again.array, values)
+    assert again.fingerprint == fingerprint
+    assert sorted(asked) == rows
+    assert capsys.readouterr().err.endswith(f" are damaged in {len(rows)} of 8 rows: they are computed again\n")
+
+
+def test_damaged_rows_are_not_taken_over(root: Path, tmp_path: Path) -> None:
+    first = load_features(_open(root), cache_dir=tmp_path)
+    (target,) = (tmp_path / "features").iterdir()
+    _turn(target / "features.npy", first.array.offset + 3 * first.array[0].nbytes + 77)
+    soundfile.write(root / "6.wav", 0.1 * np.random.default_rng(9).normal(size=8000), 16_000)
+    data, asked = _counted(_open(root))
+    changed = load_features(data, cache_dir=tmp_path)  # another key: a store of its own
+    assert sorted(asked) == [3, 6]
+    np.testing.assert_allclose(changed.array[3], fbank(load_clip(root / "3.wav", 0.5)), atol=2e-3)
+
+
+def test_stores_of_earlier_versions_are_made_again_under_the_same_fingerprint(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """They have no checksums, and clips in them may have lost their ends."""
+    first = load_features(_open(root), cache_dir=tmp_path)
+    (target,) = (tmp_path / "features").iterdir()
+    meta = json.loads(_meta(target).read_text())["meta"]
+    old = {key: meta[key] for key in ("front_end", "stamps", "digests", "lengths", "bad")}
+    _meta(target).write_text(json.dumps(old))
+    data, asked = _counted(_open(root))
+    assert load_features(data, cache_dir=tmp_path).fingerprint == first.fingerprint
+    assert len(asked) == 8
+    assert "are from an earlier version: they are computed again" in capsys.readouterr().err
+
+
+def test_the_fingerprint_is_that_of_all_versions(root: Path, tmp_path: Path) -> None:
+    """It is in the headers of runs: whoever changes it, breaks their resuming."""
+    data = open_data(DataConfig(seconds=0.1))
+    few = DataSet(data.name, data.labels, data.clips[:5], data.seconds, data.load, "fixed")
+    assert load_features(few, cache_dir=tmp_path).fingerprint == "b171f6c6cae0a206"
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xe9j\xe0")
+    for label in ("a", "b"):
+        for number in range(3):
+            layouts.wav(tmp_path / "clip.wav", 0.1 + 0.01 * number)
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "clip.wav").rename(folder / label / os.fsdecode(b"\xff%d.wav" % number))
+    data = open_data(DataConfig("folder", root=str(folder)))
+    first = load_features(data, cache_dir=tmp_path / "cache")
+    assert first.bad == {}
+    counted, asked = _counted(data)
+    assert _same(first, load_features(counted, cache_dir=tmp_path / "cache"))
+    assert asked == []
+
+
+def test_a_pipe_under_a_clips_name_does_not_hold_it_up(root: Path, tmp_path: Path) -> None:
+    (root / "3.wav").unlink()
+    os.mkfifo(root / "3.wav")
+    features = load_features(_open(root, skip=True), cache_dir=tmp_path, skip_bad=True)
+    assert features.bad == {3: "it is a pipe, no file: correct the path"}
 
 
 def test_two_writers_at_once(root: Path, tmp_path: Path) -> None:
@@ -260,6 +357,7 @@ def test_two_writers_at_once(root: Path, tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_nothing_that_counts(root: Path, tmp_path: Path) -> None:
     script = f"""
+import sys
 import time
 from astmoa.audio.datasets import DataSet, open_data
 from astmoa.audio.progress import in_order
@@ -269,13 +367,13 @@ from pathlib import Path
 data = open_data(DataConfig("csv", root={str(root)!r}, seconds=0.5))
 def load(index):
     if index == 5:
-        print("here", flush=True)
+        print("here", flush=True, file=sys.stderr)
         time.sleep(60)
     return data.load(index)
 load_features(DataSet(data.name, data.labels, data.clips, data.seconds, load), cache_dir=Path({str(tmp_path)!r}))
 """
-    writer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert writer.stdout.readline() == "here\n"
+    writer = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert writer.stderr.readline() == "here\n"
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     (left,) = (tmp_path / "features").iterdir()

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +22,10 @@ import torch
 from astmoa.journal import read_journal
 from astmoa.records import load_sweep
 from astmoa.training.checkpoint import load_tensors
-from tests.cluster.hosts import NEEDED, ROOT, Hosts, answers, program, words
+from tests.cluster.hosts import NEEDED, ROOT, SHARED, Hosts, answers, program, words
 from tests.sweep.machines import free_port, until
 from tests.test_export import write_tones
+from tests.test_lock import HOLDER
 
 pytestmark = pytest.mark.slow
 
@@ -268,3 +271,18 @@ def test_down_leaves_nothing_running(up, submitted):
     assert any("mlflow" in line for line in processes())
     up.ray("down", "--yes")
     until(lambda: not processes(), "the end of all processes", 150)
+
+
+def test_one_host_at_a_time_has_a_run_folder_that_all_share(site):
+    """As over NFS. Where there is one host, it is two of its processes."""
+    hosts = list(site.hosts)
+    place = SHARED / "held" if site.hosts.network else site.kept / "held"
+    first, second = ([*host.enter, sys.executable, "-c", HOLDER, place] for host in (hosts[0], hosts[-1]))
+    with subprocess.Popen(first, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "has it\n"
+            refused = subprocess.run(second, capture_output=True, text=True)
+            name = " on host0" if site.hosts.network else ""
+            assert re.search(rf"{place}: process \d+{name}, since \S+ \S+, has it", refused.stderr), refused.stderr
+        finally:
+            holder.kill()

@@ -85,7 +85,7 @@ def test_what_ray_needs_for_aws_is_asked_for(tmp_path, capsys, monkeypatch):
 def test_ray_itself_refuses_a_file_with_unset_fields_before_anything_starts(name, tmp_path):
     command = [shutil.which("ray", path=str(Path(sys.executable).parent)), "up", "--yes", f"cluster/{name}"]
     environment = {**os.environ, "HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode != 0
     assert "!SET_ME" in (done.stdout + done.stderr).splitlines()[-1] + done.stderr
 

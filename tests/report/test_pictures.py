@@ -8,9 +8,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import imread
 from matplotlib.text import Annotation
 
+from astmoa.errors import RunError
 from astmoa.records import sweep_record
 from astmoa.report.pictures import frontier_picture
-from tests.journals import Trial, config, every_state, many_points, sweep_events
+from tests.journals import Trial, config, every_state, many_points, search_events, sweep_events
 from tests.report.reading import drawn, fill_the_disk
 
 
@@ -171,6 +172,59 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch, sweep):
         frontier_picture(sweep, path)
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+def odd_names():
+    """What starts a formula, hides from a legend, has no sign in the font, is no text, or is far too long."""
+    names = (
+        r"$\frac{1}{0$",
+        "a $x$ b $y$",
+        "_hidden",
+        "two\nlines",
+        "\u72d7\u53eb \U0001f415",
+        "\udcff\x1b",
+        "x" * 400,
+        " ",
+    )
+    return [
+        Trial(f"t{i}", config(i + 1), size=5_000 + 3_000 * i, accuracy=0.3 + 0.05 * i, name=name)
+        for i, name in enumerate(names)
+    ]
+
+
+def test_names_are_drawn_as_they_are_and_nothing_is_remarked(tmp_path, monkeypatch, recwarn):
+    odd = {"study": "$s$_{", "data": {"name": "$d_{"}, "backbone": {"name": "b" * 500}}
+    sweep = sweep_record(sweep_events(odd_names(), **odd))
+    figure = drawn(monkeypatch, lambda: frontier_picture(sweep, tmp_path / "f.png"))
+    left, right = figure.axes
+    shown = [text.get_text() for text in left.texts]
+    assert shown[:4] == [r"\$\frac{1}{0\$", r"a \$x\$ b \$y\$", " _hidden", r"two\nlines"]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == [
+        name if len(name) < 30 else "x" * 20 + " ..." for name in shown
+    ]
+    assert "$" not in figure.get_suptitle().replace(r"\$", "")
+    assert len(figure.get_suptitle()) < 150
+    assert left.get_position().width > 0.5  # long names take no room from the axes
+    methods = sweep_events(odd_names()[:4])
+    for event in methods:
+        if event["type"] == "proposal":
+            event["config"]["method"]["name"] = event["label"]
+    figure = drawn(monkeypatch, lambda: frontier_picture(sweep_record(methods), tmp_path / "f.png"))
+    assert sorted(text.get_text() for text in figure.legends[0].get_texts()) == sorted(shown[:4])
+    drawn(monkeypatch, lambda: frontier_picture(sweep_record(search_events(odd_names())), tmp_path / "f.png"))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_what_matplotlib_cannot_draw_is_one_line(sweep, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("deep inside\nof a font")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", fail)
+    with pytest.raises(
+        RunError, match=r"f.png: the picture cannot be drawn \(ZeroDivisionError: deep inside of a font\)"
+    ):
+        frontier_picture(sweep, tmp_path / "f.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pictures_can_be_drawn_in_a_thread_and_without_pyplot(tmp_path, sweep):

@@ -150,7 +150,7 @@ def test_stopped_trials_are_counted_and_never_averaged():
 def test_what_it_cost_and_why_it_ended():
     trials = [Trial("a", config(1)), Trial("b", config(2), state="stopped", epochs=1)]
     text = markdown_table(sweep_record(search_events(trials)))
-    assert "- 4 epochs spent, hypervolume of the front 3.200; 6 CPU-seconds: start-up 8 %, training 38 %, " in text
+    assert "- 4 epochs spent, hypervolume of the front 3.200; 6 core-seconds: start-up 8 %, training 38 %, " in text
     assert "evaluation 21 %, stopped 33 %." in text
     assert "- Ended: every trial ended." in text
     assert "Ended" not in markdown_table(sweep_record(search_events(trials, ended=False)))

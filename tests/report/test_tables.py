@@ -9,7 +9,7 @@ from astmoa.records import sweep_record
 from astmoa.report.pictures import frontier_picture
 from astmoa.report.summary import marked_points, summary
 from astmoa.report.tables import markdown_table, rich_table, write_tables
-from tests.journals import Trial, config, every_state, sweep_events
+from tests.journals import Trial, config, every_state, search_events, sweep_events
 from tests.report.reading import cells, drawn
 
 PAIRS = ((2, 14), (4, 6), (6, 4), (8, 3), (12, 2), (24, 1))
@@ -29,7 +29,7 @@ def test_a_folder_that_is_not_there_is_named_as_it_was_given(sweep, tmp_path):
 def test_markdown(sweep):
     text = markdown_table(sweep)
     head, rule, *rows = cells(text)
-    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "CPU-s", ""]
+    assert head == ["N/p", "bottleneck", "params", "with head", "val acc %", "test acc %", "seeds", "core-s", ""]
     assert set(rule) <= {"---", "---:"}
     assert rows == [
         ["1/1", "2", "9,500", "10,000", "65.0 [1.5, 100.0]", "60.0 [0.0, 100.0]", "2", "4.0", "front, best"],
@@ -38,7 +38,7 @@ def test_markdown(sweep):
     ]
     assert "- failed: t2 (2/1, seed 0, fold 1): loss is not finite in epoch 4\n" in text
     assert "n_vs_p: data builtin; backbone tiny; method soft_moa;" in text
-    assert "trials: 2 running, 1 stopped, 2 completed, 1 failed" in text
+    assert "trials: 2 paused, 1 stopped, 2 completed, 1 failed" in text
     assert "1 unreadable clip left out" in text
 
 
@@ -263,6 +263,66 @@ def test_text_from_outside_is_shown_as_it_is():
     for text in ("[bold]odd", "a|b[/]", "t[red]", "[Errno 2] no such file [/tmp]"):
         assert text in console.file.getvalue()
     assert cells(markdown_table(sweep))[2][0] == r"a\|b[/]"
+
+
+def nasty_words(events):
+    """Escape sequences, bytes that are no text, formulas, tags and links, wherever a journal has words."""
+    for event in events:
+        if event["type"] == "proposal":
+            event["label"] = "\x1b[2J<img src=x onerror=alert(1)>\udcff\n$x$"
+        if event.get("error"):
+            event["error"] = "\x1b]0;title\x07[click](http://evil)\n# head\udcff"
+    return events
+
+
+def test_words_from_outside_act_nowhere(tmp_path):
+    """Neither in a terminal, nor in what becomes MLflow's note; the JSON has them as they were."""
+    odd = {"study": "\x1b[31mred", "data": {"name": "d\x9b$a$", "bad_clips": {"\udcff.wav": "no\x1b"}}}
+    sweep = sweep_record(
+        nasty_words(sweep_events([Trial("t", config()), Trial("u", config(2), state="failed")], **odd))
+    )
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    console.print(rich_table(sweep))
+    text = console.file.getvalue()
+    assert set(text) & {*map(chr, range(32)), "\x7f", "\x9b", "\udcff"} == {"\n"}
+    for shown in (
+        r"\x1b[2J<img src=x onerror=alert(1)>\udcff\n$x$",
+        r"\x1b]0;title\x07[click](http://evil)",
+        r"\x1b[31mred",
+    ):
+        assert shown in text
+    page = write_tables(sweep, tmp_path)[0].read_text(encoding="utf-8")
+    assert r"| \x1b[2J&lt;img src=x onerror=alert(1)>\udcff\n&#36;x&#36; |" in page
+    assert r"): \x1b]0;title\x07[click\](http&#58;//evil) # head\udcff" in page
+    assert "<" not in page
+    facts = json.loads((tmp_path / "table.json").read_text())
+    assert facts["points"][0]["label"] == "\x1b[2J<img src=x onerror=alert(1)>\udcff\n$x$"
+    assert frontier_picture(sweep, tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_the_same_of_a_search(tmp_path):
+    trials = [Trial("t", config()), Trial("u", config(2), state="failed")]
+    sweep = sweep_record(nasty_words(search_events(trials)))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(rich_table(sweep))
+    assert set(console.file.getvalue()) & {*map(chr, range(32)), "\x7f", "\udcff"} == {"\n"}
+    page = write_tables(sweep, tmp_path)[0].read_text(encoding="utf-8")
+    assert "<" not in page
+    assert r"[click\](http&#58;//evil)" in page
+    assert frontier_picture(sweep, tmp_path / "f.png").stat().st_size > 1000
+
+
+def test_seconds_are_called_after_what_was_held():
+    def said(*devices):
+        events = sweep_events([Trial(f"t{i}", config(i + 1)) for i, _ in enumerate(devices)])
+        for event, device in zip([e for e in events if e["type"] == "start"], devices, strict=True):
+            event["device"] = device
+        text = markdown_table(sweep_record(events))
+        return cells(text)[0][-2], text.split("; ")[-1].strip()
+
+    assert said("cpu") == ("core-s", "core-s: wall time of one trial x the CPU cores that it holds.")
+    assert said("cuda:0") == ("GPU-s", "GPU-s: wall time of one trial x the GPUs (or shares of one) that it holds.")
+    assert said("cpu", "cuda")[0] == "device-s"
 
 
 def test_an_empty_sweep_has_tables_and_a_picture(tmp_path):

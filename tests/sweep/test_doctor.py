@@ -146,22 +146,6 @@ def test_without_a_core_for_trials_it_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (
-            "Version mismatch: The cluster was started with: Ray: 2.55.0 Python: 3.11.2 This process on node x was "
-            "started with: Ray: 2.60.0 Python: 3.11.7",
-            "the cluster runs Ray 2.55.0 with Python 3.11.2, here are Ray 2.60.0 and Python 3.11.7",
-        ),
-        ("Failed to connect to Ray cluster at 10.0.0.1:6379", "token"),
-        ("something else", "something else"),
-    ],
-)
-def test_why_ray_cannot_be_joined_is_one_line(text, words):
-    assert words in planning._why_not_joined(text)
-
-
-@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"nodes": 0}, "--nodes 0 is not possible: give at least 1"),

@@ -59,6 +59,7 @@ def test_random_search_keeps_to_a_budget():
         (SPACES, 0, "give at least 1"),
         ([{"name": []}], 1, "no choices for name"),
         ([{"name": ["bottleneck"]}], 2, "gave 1 possible points of the 2 wanted"),
+        ([{"name": ["bottleneck"]}], 10**9, "gave 1 possible points of the 1000000000 wanted"),
         ([{"name": ["dense_moa"], "slots_per_expert": [2]}], 1, "gave 0 possible"),
     ],
 )

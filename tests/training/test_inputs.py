@@ -1,10 +1,13 @@
 import pickle
+import shutil
 
 import numpy as np
+import soundfile
 import torch
 
 from astmoa.config import DataConfig
 from astmoa.training.inputs import DeviceData, open_inputs
+from tests.audio import layouts
 
 
 def test_the_features_travel_as_one_buffer_without_a_copy():
@@ -32,3 +35,27 @@ def test_batches_are_float32_on_the_device(tiny_inputs):
     assert features.dtype == torch.float32
     np.testing.assert_array_equal(features.numpy(), tiny_inputs.features[[3, 1]].astype(np.float32))
     assert labels.tolist() == tiny_inputs.labels[[3, 1]].tolist()
+
+
+def test_what_a_sweep_should_not_be_silent_about(tmp_path, capsys):
+    rows = ["a.wav,dog,train", "b.wav,Dog,train", "f.wav,cat,train", "c.wav,cat,val", "d.wav,dog,test"]
+    for number, row in enumerate(rows):
+        soundfile.write(tmp_path / row.split(",")[0], np.random.default_rng(number).normal(size=8000) / 10, 16_000)
+    layouts.table(tmp_path / "manifest.csv", "path,label,split", rows)
+    config = DataConfig("csv", root=str(tmp_path))
+    before = open_inputs(config)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"warning: {tmp_path}/manifest.csv: classes ")
+    shutil.copy(tmp_path / "a.wav", tmp_path / "c.wav")
+    assert open_inputs(config).fingerprint != before.fingerprint
+    _, doubles, labels = capsys.readouterr().err.splitlines()
+    assert doubles == (
+        "warning: 1 sound is on two sides, byte for byte (2 clips), first a.wav (train) and c.wav (val): what is "
+        "measured there was trained on"
+    )
+    assert labels == (
+        "warning: 1 sound is under two labels, byte for byte (2 clips), first a.wav (dog) and c.wav (cat): one of "
+        "them is wrong"
+    )
