@@ -13,7 +13,7 @@ from astmoa.typed import STRICT, checked
 
 LONGEST_LABEL = 200
 MOST_THREADS = 1024
-_Score = Annotated[float, Field(ge=0, le=1)]
+_Score = Annotated[float, Field(ge=-1e-9, le=1 + 1e-9)]  # a mean average precision is a sum, with its rounding
 _Interval = Annotated[list[_Score], Field(min_length=2, max_length=2)]
 _Word = Annotated[str, Field(min_length=1, max_length=200)]
 

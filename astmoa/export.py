@@ -22,6 +22,7 @@ from astmoa.petl.params import check_size
 from astmoa.petl.tensors import difference
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
 from astmoa.storage import fetch
+from astmoa.text import printable
 from astmoa.training.checkpoint import Saved
 
 _ANOTHER, _AGAIN = "pick another point, or run the sweep anew into another --out", "export it again"
@@ -83,7 +84,8 @@ def _scores(points: Sequence[PointRecord]) -> list[tuple[int, float]]:
 
 
 def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointRecord:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 20:
+        text = printable(text, 40)
         raise ConfigError(f"--pick budget={text} is not possible: give a whole number of parameters: {PICKS}")
     fitting = [point for point in points if point.paper_params <= int(text)]
     if not fitting:

@@ -243,7 +243,7 @@ def test_a_budget_counts_as_the_papers_count(tmp_path):
     with pytest.raises(RunError, match=r"at most 499 .*without the head.* small, has 500; raise the budget") as caught:
         export(run_dir, "budget=499", tmp_path / "none")
     assert "\n" not in str(caught.value)
-    for wrong in ("budget=", "budget=-1", "budget=0.3M", "budget=²", "largest"):
+    for wrong in ("budget=", "budget=" + "9" * 5000, "budget=-1", "budget=0.3M", "budget=²", "largest"):
         with pytest.raises(ConfigError, match=r"is not possible.*budget=N"):
             export(run_dir, wrong, tmp_path / "none")
     assert not (tmp_path / "none").exists()
