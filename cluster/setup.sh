@@ -79,6 +79,8 @@ chmod 600 "$token"
   # How long a worker machine goes on without its head (Ray: 60).
   echo "export RAY_gcs_rpc_server_reconnect_timeout_s=30"
   echo "export MALLOC_CONF=oversize_threshold:0,dirty_decay_ms:60000"
+  # Short: Ray's sockets lie below it, and Linux allows them 107 characters. folder.sh closes it to others.
+  echo "export RAY_TMPDIR=/tmp/astmoa-$(id -un | cut -c-20)"
   for setting; do printf 'export %s=%q\n' "${setting%%=*}" "${setting#*=}"; done
 } >"$home/env.sh"
 line='[ ! -f ~/.astmoa/env.sh ] || . ~/.astmoa/env.sh # astmoa'

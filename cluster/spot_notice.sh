@@ -21,7 +21,9 @@ fi
 while sleep "${ASTMOA_METADATA_EVERY:-5}"; do
   pgrep -f 'raylet/raylet' >/dev/null || exit 0 # Ray is gone
   token=$(curl -fsS -m 2 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$metadata/api/token" 2>/dev/null) || continue
-  curl -fsS -m 2 -H "X-aws-ec2-metadata-token: $token" "$metadata/meta-data/spot/instance-action" 2>/dev/null || continue
+  # From stdin: command lines are for all to see.
+  curl -fsS -m 2 -H @- "$metadata/meta-data/spot/instance-action" 2>/dev/null <<<"X-aws-ec2-metadata-token: $token" ||
+    continue
   echo
   echo "this machine is to be taken away: draining it"
   node=$(python -c 'import ray; ray.init(log_to_driver=False); print(ray.get_runtime_context().get_node_id())' 2>/dev/null)

@@ -18,12 +18,12 @@ mkdir -p "$folder"
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 if [ "${1:-}" = --watch ]; then # in the background: the server, until Ray has not answered for ten seconds
+  # Not as options: they may hold a password, and command lines are for all to see.
+  export MLFLOW_BACKEND_STORE_URI=${ASTMOA_TRACKER_STORE:-sqlite:///$folder/mlflow.db}
+  export MLFLOW_ARTIFACTS_DESTINATION=${ASTMOA_TRACKER_ARTIFACTS:-$folder/artifacts}
   # 4 workers take long to come up, and one is enough for a sweep, which sends in batches.
   MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true mlflow server \
-    --host 127.0.0.1 --port "$port" --workers 1 \
-    --backend-store-uri "${ASTMOA_TRACKER_STORE:-sqlite:///$folder/mlflow.db}" \
-    --artifacts-destination "${ASTMOA_TRACKER_ARTIFACTS:-$folder/artifacts}" \
-    --allowed-hosts "localhost:*,127.0.0.1:*" &
+    --host 127.0.0.1 --port "$port" --workers 1 --allowed-hosts "localhost:*,127.0.0.1:*" &
   silent=0
   while [ $silent -lt 5 ] && kill -0 $! 2>/dev/null; do
     sleep 2

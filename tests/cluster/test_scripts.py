@@ -266,3 +266,39 @@ def test_the_tracker_takes_new_settings_leaves_others_alone_and_ends_with_ray(tm
         code, told = start()
     assert code == 1
     assert f"port {port} of {socket.gethostname()} is somebody else's" in told
+
+
+def folder_script(tmp_path: Path, **settings: str) -> tuple[subprocess.CompletedProcess, Path]:
+    """folder.sh, and what is everybody's in place of /tmp/ray."""
+    shared = tmp_path / "everybodys"
+    script = tmp_path / "folder.sh"
+    script.write_text((CLUSTER / "folder.sh").read_text().replace("shared=/tmp/ray ", f"shared={shared} "))
+    environment = {"PATH": os.environ["PATH"], **settings}
+    return subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, timeout=10), shared
+
+
+def test_rays_folder_is_its_owners_alone_and_its_logs_are_found_where_ray_looks_for_them(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for mode in (0o700, 0o777):
+        done, shared = folder_script(tmp_path, RAY_TMPDIR=str(folder))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert oct(folder.stat().st_mode & 0o777) == "0o700"
+        folder.chmod(mode)
+    assert (shared / "session_latest").readlink() == folder / "ray/session_latest"
+    assert oct(shared.stat().st_mode & 0o777) == "0o777"
+
+
+def test_a_folder_that_is_somebody_elses_is_not_taken_for_rays(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    others = tmp_path / "others"
+    others.mkdir()
+    cases = [({}, "RAY_TMPDIR is not set"), ({"RAY_TMPDIR": str(link)}, f"{link} is somebody else's")]
+    if not os.geteuid():
+        os.chown(others, 65534, 65534)
+        cases.append(({"RAY_TMPDIR": str(others)}, f"{others} is somebody else's: give setup.sh another one"))
+    for settings, words in cases:
+        done, _ = folder_script(tmp_path, **settings)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"folder.sh on {socket.gethostname()}: {words}")

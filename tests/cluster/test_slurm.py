@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster" / "slurm.sbatch"
 ANY = "0.0.0.0"  # who connects to it reaches this machine, whatever its addresses are
 VARIABLES = ("ASTMOA_STORAGE", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR")
+VARIABLES += ("MLFLOW_TRACKING_URI",)
 
 STAND_IN = """#!{python} -IS
 import json, os, signal, sys, time
@@ -63,7 +64,8 @@ if tool == "hostname":
 if tool == "ray":
     import socket, subprocess
     path = fake("RAY_AUTH_TOKEN_PATH")
-    modes = [oct(os.stat(p).st_mode & 0o777) for p in (path, os.path.dirname(path))]
+    modes = [oct(os.stat(p).st_mode & 0o777) for p in (path, os.path.dirname(path), fake("RAY_TMPDIR"))]
+    modes.append(oct(os.umask(0o077)))
     note("ray", env={{name: fake(name) for name in {variables}}}, token=open(path).read(), modes=modes)
     if fake("FAKE_RAY") == "fails":
         sys.exit("the port is in use")
@@ -259,7 +261,7 @@ def test_a_sweep_runs_on_all_nodes(job):
     assert (code, err) == (0, "")
     order = [call["call"] for call in job.calls() if not call["call"].startswith(("srun", "scontrol"))]
     assert order == ["ray", "ray up", "ray", "ray up", "doctor", "sweep", "ray ended", "ray ended"]
-    assert [call["node"] for call in job.called("srun ray")] == ["node1", "node2"]
+    assert [call["node"] for call in job.called("srun bash")] == ["node1", "node2"]
 
     head, worker = (call["args"] for call in job.called("ray"))
     address, port = f"{ANY}:{_port(job.id)}", _port(job.id)
@@ -271,12 +273,12 @@ def test_a_sweep_runs_on_all_nodes(job):
         assert {f"--node-ip-address={ANY}", "--num-cpus=3", "--num-gpus=4"} <= set(args)
         assert "--object-store-memory=314572800" in args, "Ray would take three tenths of the machine, not of the job"
         assert {"--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"} <= set(args)
-    for call in job.called("srun ray"):
+    for call in job.called("srun bash"):
         assert {"--nodes=1", "--ntasks=1", "--cpus-per-task=3", "--export=ALL"} <= set(call["args"])
 
     [doctor], [sweep] = job.called("doctor"), job.called("sweep")
     runs = str(job.checkout / "runs")
-    assert doctor["args"] == ["doctor", "--nodes", "2", "--wait", "300", "--storage", runs]
+    assert doctor["args"] == ["doctor", "--nodes", "2", "--wait", "300"]
     assert sweep["args"] == ["--out", f"slurm-{job.id}", "--quick"]
     for call in (*job.called("ray"), doctor, sweep):
         assert call["env"]["RAY_AUTH_MODE"] == "token"
@@ -295,7 +297,7 @@ def test_the_token_is_seen_by_nobody_else(job):
     head, worker = job.called("ray")
     assert head["token"] == worker["token"]
     assert re.fullmatch("[0-9a-f]{64}", head["token"])
-    assert head["modes"] == ["0o600", "0o700"]
+    assert head["modes"] == worker["modes"] == ["0o600", "0o700", "0o700", "0o77"]
     logs = "".join(path.read_text() for path in job.checkout.glob("runs/*.ray/*"))
     everything = out + err + logs + json.dumps([{**call, "token": None} for call in job.calls()])
     assert head["token"] not in everything
@@ -321,12 +323,15 @@ def test_arguments_arrive_as_they_were_given(job):
     ids=["out", "out=", "resume", "storage", "address"],
 )
 def test_the_sweeps_own_options_win(job, options, storage, out):
-    assert job.run("sweeps/a study.py", "--tracking-uri=http://tracker:5000", *options)[0] == 0
+    tracker = "http://ann:hush@tracker:5000"
+    assert job.run("sweeps/a study.py", f"--tracking-uri={tracker}", *options)[0] == 0
     added = ["--out", out.format(id=job.id)] if out else []
-    assert job.called("sweep")[0]["args"] == [*added, "--tracking-uri=http://tracker:5000", *options]
-    storage = storage or str(job.checkout / "runs")
-    doctor = job.called("doctor")[0]["args"]
-    assert doctor[-4:] == ["--storage", storage, "--tracking-uri", "http://tracker:5000"]
+    assert job.called("sweep")[0]["args"] == [*added, f"--tracking-uri={tracker}", *options]
+    (doctor,) = job.called("doctor")
+    assert doctor["env"]["ASTMOA_STORAGE"] == (storage or str(job.checkout / "runs"))
+    assert doctor["env"]["MLFLOW_TRACKING_URI"] == tracker
+    shown = [word for call in job.calls() if call["call"] != "sweep" for word in call.get("args", ())]
+    assert not [word for word in shown if "hush" in word], "command lines are for all to see"
 
 
 def test_one_node_without_gpus_in_a_place_of_ones_own(tmp_path):
@@ -339,7 +344,9 @@ def test_one_node_without_gpus_in_a_place_of_ones_own(tmp_path):
         assert "--num-gpus=0" in ray["args"]
         assert f"--object-store-memory={3 * 200 * 2**20 * 3 // 10}" in ray["args"]
         assert f"--node-ip-address={ANY}" in ray["args"], "a loopback address cannot be reached from other nodes"
-        assert job.called("doctor")[0]["args"][1:] == ["--nodes", "1", "--wait", "300", "--storage", "/lustre/me"]
+        (doctor,) = job.called("doctor")
+        assert doctor["args"][1:] == ["--nodes", "1", "--wait", "300"]
+        assert doctor["env"]["ASTMOA_STORAGE"] == "/lustre/me"
     finally:
         job.kill()
 
@@ -390,6 +397,20 @@ def test_a_sweep_that_does_not_end_is_ended(job):
     job.term()
     assert job.end()[0] == 0
     assert len(job.called("scontrol requeue")) == 1
+
+
+def test_a_folder_that_is_somebody_elses_is_not_used(job):
+    if os.geteuid():
+        pytest.skip("needs root: nobody else's folder can be made")
+    taken = Path(f"/tmp/ray-{job.id}")
+    taken.mkdir(mode=0o777)
+    os.chown(taken, 65534, 65534)
+    code, _, err = job.run("sweeps/a study.py")
+    log = job.checkout / "runs" / f"slurm-{job.id}.ray" / "node1.log"
+    assert (code, err) == (1, f"slurm.sbatch: Ray did not start on node1: see {log}\n")
+    assert f"{taken} on " in log.read_text()
+    assert "is not to be had for this job alone" in log.read_text()
+    assert not job.called("ray")
 
 
 def test_ray_that_does_not_end_is_ended(job):

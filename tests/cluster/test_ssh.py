@@ -30,6 +30,9 @@ from tests.test_lock import HOLDER
 pytestmark = pytest.mark.slow
 
 EPOCHS = 30
+SECRET = "PLANTED5ec4e7"
+VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "OPENAI_API_KEY", "MLFLOW_TRACKING_PASSWORD")
+"""Secrets that every machine has in its environment, as cluster/README.md has it."""
 SWEEP = ("--quick", "--epochs", str(EPOCHS), "--budget", "120000", "--batch-size", "6")
 
 
@@ -97,6 +100,9 @@ def site():
 
 @pytest.fixture(scope="module")
 def up(site):
+    for host in site.hosts:
+        with (host.home / ".bashrc").open("a") as file:
+            file.writelines(f"\nexport {name}={SECRET}\n" for name in VARIABLES)
     site.ray("up", "--yes")
     return site
 
@@ -116,6 +122,7 @@ def sweep(up, machines, tmp_path_factory):
     """The words after `ray submit FILE`: a sweep of sounds that only the head has."""
     up.ray("rsync-up", f"{write_tones(tmp_path_factory.mktemp('tones'))}/", "~/sounds/")
     data = ("--data", "csv", "--data-root", "sounds", "--seconds", "0.6")
+    data += (f"--tracking-uri=http://ann:{SECRET}@127.0.0.1:{up.port}",)  # MLflow asks for none, and does not mind
     return ("sweeps/n_vs_p.py", "--", *SWEEP, *data)
 
 
@@ -210,6 +217,9 @@ def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_an
     with up.hosts.started("submit", up.file, *sweep, "--out", run_dir.name) as (running, told):
         # Six at once, two of them on each host.
         until(lambda: len({trial_id for trial_id, *_ in epochs()}) > 4 or running.poll() is not None, "five trials")
+        shown = [line for host in up.hosts for line in host.processes() if SECRET in line]
+        assert shown
+        assert [line for line in shown if "n_vs_p.py" not in line] == [], "more than what was typed"
         up.hosts[1].power_off()
         try:
             up.hosts.network.set(2, "down")
@@ -247,6 +257,43 @@ def test_nothing_from_the_environment_is_written_down(up, submitted):
     assert len(files) > 10
     assert [path for path in files if token.encode() in path.read_bytes()] == []
     assert token not in submitted
+    assert SECRET not in submitted
+    homes = [path for host in up.hosts for path in host.home.rglob("*") if "venv" not in path.parts]
+    files += [path for path in homes if path.is_file() and path.name != ".bashrc"]
+    for folder in folders(up):
+        files += [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert any(path.name == "raylet.out" for path in files)
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def folders(up):
+    """Of Ray, on each host, seen from outside."""
+    if up.hosts.network is None:
+        return [up.hosts.home]
+    return [up.hosts.folder / f"host{place}" / f"tmp/astmoa-{up.hosts.user}" for place in range(len(up.hosts))]
+
+
+def test_nobody_else_on_a_machine_gets_at_rays_files(up, submitted):
+    for folder in folders(up):
+        assert oct(folder.stat().st_mode & 0o777) == "0o700"
+        files = [path for path in folder.glob("ray/session_2*/*/*") if not path.is_dir()]
+        assert len(files) > 10
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
+    if up.hosts.network is not None:
+        shared = [
+            path.name for place in range(len(up.hosts)) for path in (up.hosts.folder / f"host{place}/tmp/ray").iterdir()
+        ]
+        assert shared == ["session_latest"] * len(up.hosts)
+    config = up.head.home / "ray_bootstrap_config.yaml"
+    assert oct(config.stat().st_mode & 0o777) == "0o600"
+
+
+def test_the_autoscalers_log_is_where_ray_looks_for_it(up, submitted):
+    with up.hosts.started("monitor", up.file) as (running, told):
+        until(
+            lambda: "session_latest/logs/monitor.log <==" in told.read_text() or running.poll() is not None, "its log"
+        )
+        assert running.poll() is None, words(told)
 
 
 def test_who_has_no_token_may_not_use_the_cluster(up):
