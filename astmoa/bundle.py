@@ -30,6 +30,7 @@ from astmoa.config import TrialConfig, load_config
 from astmoa.errors import BackboneError, ConfigError, RunError
 from astmoa.petl.tensors import not_finite
 from astmoa.reading import read_json
+from astmoa.report.words import markdown
 from astmoa.text import printable
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
 
@@ -209,19 +210,13 @@ def _readme(config: TrialConfig, facts: dict[str, Any]) -> str:
         if point["front_probability"] is not None:
             several += f", on the front with probability {point['front_probability']:.2f}"
         several += ".\n"
-    return f"""# {_words(facts["label"])} ({config.method.name}), {_words(facts["pick"])} of {_words(facts["study"])}
+    label, pick, study = (markdown(facts[key]) for key in ("label", "pick", "study"))
+    return f"""# {label} ({config.method.name}), {pick} of {study}
 
 {scores} (seed {config.seed}, fold {config.data.fold});
-{facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {_words(config.backbone.name)}.
+{facts["params"]["num_trainable_params"]:,} trained parameters in the frozen backbone {markdown(config.backbone.name)}.
 {several}
     astmoa predict . clip.wav           # labels with probabilities
     astmoa train --config config.yaml   # train it again
     astmoa reproduce .                  # train it again and compare
 """
-
-
-def _words(text: str) -> str:
-    """Somebody's words, that are to be no markdown and no HTML."""
-    for character, shown in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
-        text = text.replace(character, shown)
-    return printable(text)

@@ -195,7 +195,7 @@ def _assert_one_line(code, error, words):
             "--method.num-experts 10000 --method.slots-per-expert 10000",
             ["trainable parameters: at most 1,000,000,000"],
         ),
-        (lambda tones, _: tones, "--out /dev/null", ["/dev/null is no folder"]),
+        (lambda tones, _: tones, "--out /dev/null", ["/dev/null is a file"]),
         (lambda tones, _: tones, "--config /", ["/ is no YAML file of a trial (it is no file)"]),
     ],
 )

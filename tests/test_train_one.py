@@ -58,8 +58,8 @@ def with_a_folder_of_mine(place):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (a_file, "out is no folder: give --out a folder"),
-        (below_a_file, "run is no folder: give --out a folder"),
+        (a_file, "out is a file; give --out a folder"),
+        (below_a_file, "run cannot be written (Not a directory)"),
         (with_a_folder_of_mine, "bundle exists and is no exported bundle; choose another --out"),
     ],
 )
