@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from astmoa.provenance import redact
+
 MARK = "!SET_ME"
 EXAMPLES = ("ami-0123456789abcdef0", "s3://my-bucket/")
 """Of cluster/gpu.yaml; they are nobody's."""
@@ -32,6 +34,12 @@ def problems(path: Path) -> list[str]:
         for number, line in enumerate(text.splitlines(), 1)
         for example in EXAMPLES
         if example in line.partition(" #")[0] and MARK not in line and not line.lstrip().startswith("#")
+    ]
+    unset += [
+        f"{path}:{number}: a password or a key stands here, which is seen by all who list processes on these machines: "
+        "have it in a file there, as cluster/README.md says"
+        for number, line in enumerate(text.splitlines(), 1)
+        if redact(line) != line and not line.lstrip().startswith("#")
     ]
     if unset:
         return unset

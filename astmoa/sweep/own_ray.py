@@ -5,8 +5,9 @@ Left to itself Ray puts logs, sockets and spilled features where every user may 
 the sweep's own, and what listens does so on loopback.
 
 Its node gives up where its agents are not there after 15 s, and no setting changes that: on a busy machine no sweep
-would start. So what a sweep has no use for is not started at all: the autoscaler, the dashboard and its agent, and what
-brings workers' output to the terminal. What is left takes a third of the CPU seconds, and nothing has to be in time.
+would start. So what a sweep has no use for is not started: the autoscaler, the dashboard and its agent, what brings
+workers' output to the terminal, and a worker for every CPU before the first trial. What is left takes a fortieth of the
+CPU seconds, and none of it has to be in time.
 """
 
 from __future__ import annotations
@@ -33,9 +34,6 @@ TRIES = 4
 PAUSES = (5.0, 15.0, 30.0)
 """Seconds between them."""
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-LONGEST_SOCKET = 107
-"""Bytes of a path, as Linux allows them to a socket."""
-_IN_FOLDER = "/astmoa-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 _PATIENT = {
     # For the GCS, seconds; for the agent that sets up environments, ms; for a worker to come up, seconds.
     "RAY_gcs_server_port_wait_time_s": "120",
@@ -59,7 +57,8 @@ def start(object_store_memory: int) -> None:
     for number in range(1, TRIES + 1):
         made = make_folder(base)
         try:
-            why = _try(made, object_store_memory)
+            # The last time as Ray does it by itself: in case that it is another Ray, which does not bear the rest.
+            why = _try(made, object_store_memory, _light() if number < TRIES else contextlib.nullcontext())
         except BaseException:
             made.remove()
             raise
@@ -83,10 +82,11 @@ def stop(keep_logs: bool = False) -> Path | None:
     """End it, or leave the cluster that was joined. Returns where Ray's logs are, if they are kept."""
     global _folder
     ray.shutdown()
+    _forget_token()
     made, _folder = _folder, None
     if made is None:
         return None
-    _end_processes(made.path, patience=10.0)
+    _end_processes(made.path, patience=30.0)  # a worker may just be saving what it has trained
     if keep_logs:
         return made.keep_logs()
     made.remove()
@@ -98,22 +98,21 @@ def folder() -> Path | None:
     return _folder.path if _folder is not None else None
 
 
-def _try(folder: Folder, object_store_memory: int) -> str | None:
+def _try(folder: Folder, object_store_memory: int, light: contextlib.AbstractContextManager) -> str | None:
     """Why it did not start; None where it runs. Raises RunError where another try would end like this one."""
     own = {"include_dashboard": False, "object_store_memory": object_store_memory, "_temp_dir": str(folder.ray)}
-    own["_skip_env_hook"] = (
-        True  # under `uv run` Ray would pack the whole checkout for its workers, which see it anyway
-    )
+    # Under `uv run` Ray would pack the whole checkout for its workers, who see it anyway.
+    own["_skip_env_hook"] = True
     umask = os.umask(0o077)  # Ray's processes inherit it, and its workers get the sweep's own again (worker.py)
     started = False
     try:
-        with _environment(_settings(folder)), _light():
+        with _environment(_settings(folder)), _on_loopback(), light:
             ray.init(address="local", **own, **QUIET)
         started = True
         return None
     except Exception as error:  # Ray raises bare Exceptions here, and whatever else it meets
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        in_vain = isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in _LASTING)
+        in_vain = isinstance(error, OSError) and error.errno in _LASTING
     finally:
         os.umask(umask)
         if not started:  # where the user interrupts it, too
@@ -132,9 +131,6 @@ def _settings(folder: Folder) -> dict[str, str]:
     found = {name: value for name, value in _PATIENT.items() if name not in os.environ}
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         found["RAY_AUTH_TOKEN_PATH"] = str(folder.token())
-    # Its own way to have a node on loopback, made for systems where firewalls would ask otherwise. Given as an address,
-    # 127.0.0.1 becomes one of the network.
-    found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     return found
 
 
@@ -155,9 +151,20 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 def _forget_token() -> None:
     """Ray keeps the first one that it has read in this process."""
-    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)  # Ray 2.50 has none
+    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)  # an older Ray has none
     if loader is not None:
         loader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Ray's own way to have a node there, made for systems whose firewalls would ask otherwise. Given as an address,
+    127.0.0.1 becomes one of the network."""
+    from ray._private import ray_constants
+
+    variable = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # for its processes
+    with _environment(variable), replaced(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
 
 
 @contextlib.contextmanager
@@ -167,7 +174,8 @@ def _light() -> Iterator[None]:
 
     class Light(node.Node):
         def __init__(self, ray_params: Any, *arguments: Any, **options: Any):
-            ray_params.update(no_monitor=True, include_log_monitor=False, runtime_env_agent_port=_free_port())
+            less = {"no_monitor": True, "include_log_monitor": False, "runtime_env_agent_port": _free_port()}
+            ray_params.update(**{name: value for name, value in less.items() if hasattr(ray_params, name)})
             super().__init__(ray_params, *arguments, **options)
 
         def start_api_server(self, **options: Any) -> None:
@@ -183,7 +191,6 @@ def _light() -> Iterator[None]:
         return [*nice, *command(component, *arguments, **options)]  # no trial asks it for anything
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(ray_constants, "ENABLE_RAY_CLUSTER", False))
         # Nor is anything of the dashboard's imported to see whether it is there.
         stack.enter_context(
             replaced(ray._private.utils, "get_dashboard_dependency_error", lambda: ImportError("unused"))

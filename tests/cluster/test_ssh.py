@@ -257,7 +257,8 @@ def test_nothing_from_the_environment_is_written_down(up, submitted):
     assert len(files) > 10
     assert [path for path in files if token.encode() in path.read_bytes()] == []
     assert token not in submitted
-    assert SECRET not in submitted
+    # `ray submit` itself repeats what was typed.
+    assert [line for line in submitted.splitlines() if SECRET in line and "n_vs_p.py" not in line] == []
     homes = [path for host in up.hosts for path in host.home.rglob("*") if "venv" not in path.parts]
     files += [path for path in homes if path.is_file() and path.name != ".bashrc"]
     for folder in folders(up):

@@ -117,6 +117,23 @@ def test_what_ray_would_not_take_is_one_line(old, new, words, tmp_path, capsys):
     assert str(path) in told[0]
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "MLFLOW_TRACKING_URI=http://ann:hush@10.0.0.1:5000",
+        "AWS_SECRET_ACCESS_KEY=hush",
+        "ASTMOA_STORAGE=s3://a:hush@b/c",
+    ],
+)
+def test_a_password_in_a_file_is_one_line_that_does_not_repeat_it(setting, tmp_path, capsys):
+    path = tmp_path / "gpu.yaml"
+    path.write_text(with_everything_set("gpu.yaml").replace("MLFLOW_TRACKING_URI=http://127.0.0.1:5000", setting))
+    code, (told,) = doctor(path, capsys)
+    assert code == 2
+    assert re.match(rf"{re.escape(str(path))}:\d+: a password or a key stands here", told)
+    assert "hush" not in told
+
+
 def test_what_is_no_text_or_a_folder_is_one_line(tmp_path, capsys):
     path = tmp_path / "x.yaml"
     path.write_bytes(b"\x80\x81")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,9 +135,17 @@ def test_a_run_folder_is_not_shared_by_other_trials(finished):
     assert (run_dir / "journal.jsonl").read_bytes() == before
 
 
-def test_a_crash_after_the_last_trial_is_closed_by_the_same_command(finished, tmp_path):
-    import shutil
+def test_what_workers_leave_is_as_open_as_what_the_driver_writes(finished):
+    """Ray's processes close to others what they write."""
+    run_dir, trials, _ = finished
+    mask = os.umask(0)
+    os.umask(mask)
+    kept = [path for p in trials for path in (run_dir / "trials" / p.trial_id).glob("*.safetensors")]
+    assert len(kept) >= 8
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o666 & ~mask}
 
+
+def test_a_crash_after_the_last_trial_is_closed_by_the_same_command(finished, tmp_path):
     run_dir, trials, _ = finished
     shutil.copytree(run_dir, tmp_path / "run")
     journal = tmp_path / "run" / "journal.jsonl"
@@ -206,8 +215,9 @@ def test_where_ray_tune_breaks_another_one_goes_on(finished, tmp_path, monkeypat
     (restart,) = [event for event in events if event["type"] == "restart"]
     assert "an actor that nobody knows" in restart["error"]
     assert "in break_once" in restart["traceback"]
-    told = [line for line in capsys.readouterr().err.splitlines() if "an error of its own" in line]
-    assert [line.partition("own: ")[2] for line in told] == [
+    told = capsys.readouterr().err.splitlines()
+    remove_logs(told)
+    assert [line.partition("own: ")[2] for line in told if "an error of its own" in line] == [
         "KeyError: 'an actor that nobody knows'",
         "nobody to take leave of",
     ]
@@ -221,7 +231,16 @@ def test_where_ray_tune_breaks_another_one_goes_on(finished, tmp_path, monkeypat
         ]
 
 
-def test_what_breaks_ray_tune_before_any_epoch_is_raised(tmp_path, monkeypatch):
+def remove_logs(told):
+    """Ray's own are kept where it broke; once, here."""
+    (line,) = [line for line in told if line.startswith("What Ray itself wrote is in ")]
+    logs = Path(line.partition(" is in ")[2])
+    assert (logs / "raylet.out").is_file()
+    assert list(logs.parent.iterdir()) == [logs]
+    shutil.rmtree(logs.parent)
+
+
+def test_what_breaks_ray_tune_before_any_epoch_is_raised(tmp_path, monkeypatch, capsys):
     from astmoa.sweep.bridge import DriverCallback
 
     def broken(self, iteration, trials, trial, **info):
@@ -230,6 +249,7 @@ def test_what_breaks_ray_tune_before_any_epoch_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr(DriverCallback, "on_trial_start", broken)
     with pytest.raises(Exception, match="an actor that nobody knows"):
         run(tmp_path / "run", proposals(seeds=(0,)), trials_at_once=1)
+    remove_logs(capsys.readouterr().err.splitlines())
     assert not [event for event in read_journal(tmp_path / "run") if event["type"] == "restart"]
 
 
