@@ -40,7 +40,6 @@ class Client:
 
     def __init__(self, uri: str, remedy: str | None = None):
         check_address(uri)
-        _import_mlflow()
         self._uri, self._remedy = uri, remedy
         self._client = self._call(_open, uri)
 
@@ -69,6 +68,7 @@ def connect(uri: str, remedy: str | None = None) -> Client:
 
 
 def _open(uri: str) -> MlflowClient:
+    _import_mlflow()
     from mlflow import MlflowClient
 
     if is_database(uri):
