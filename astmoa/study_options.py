@@ -123,7 +123,7 @@ class StudyOptions:
         for name, value in vars(self).items():
             _check_number(f"--{name.replace('_', '-')}", value)
         if not 1 <= self.seeds <= MOST_SEEDS:
-            raise RunError(f"--seeds {self.seeds} is not possible: give 1 to {MOST_SEEDS:,}")
+            raise RunError(f"--seeds {self.seeds} is not possible: give at least 1, and at most {MOST_SEEDS:,}")
         if self.trials_at_once is not None and self.trials_at_once < 1:
             raise RunError(f"--trials-at-once {self.trials_at_once} is not possible: give at least 1")
         if self.max_failures < 1:
