@@ -16,6 +16,7 @@ from astmoa.config import DataConfig, DataName
 from astmoa.errors import AstmoaError, RunError
 from astmoa.storage import VARIABLE
 from astmoa.study_options import check_gpus_per_trial
+from astmoa.text import printable
 
 Positional = tyro.conf.Positional
 _GIB = 2**30
@@ -54,7 +55,7 @@ class Doctor:
     def run(self) -> None:
         findings = _check_file(self.file) if self.file is not None else self._check_cluster()
         for finding in findings:
-            print(finding, file=sys.stderr)
+            print(printable(finding), file=sys.stderr)
         if findings:
             sys.exit(2)
         if not self.json:
@@ -81,12 +82,13 @@ class Doctor:
             print(json.dumps(told))
         for m in () if self.json else machines:
             told = m.facts or {"memory": 0, "disk": 0, "package": None}
-            print(
+            shown = (
                 f"{m.name}: {m.cpus:g} CPUs, {m.gpus:g} GPUs, {told['memory'] / _GIB:.1f} GiB of memory and "
                 f"{told['disk'] / _GIB:.1f} GiB of disk free, astmoa {told['package']}"
             )
+            print(printable(shown))
         for note in () if self.json else notes(machines):
-            print(f"Note: {note}")
+            print(printable(f"Note: {note}"))
         return findings
 
     def _tracker(self) -> None:
@@ -101,14 +103,15 @@ class Doctor:
             from astmoa.training.inputs import open_inputs
 
             inputs = open_inputs(DataConfig(self.data, self.data_root), all_folds="if any")
-            print(f"{inputs.name}: {len(inputs.labels):,} clips, fingerprint {inputs.fingerprint}", file=self._out)
+            told = f"{inputs.name}: {len(inputs.labels):,} clips, fingerprint {inputs.fingerprint}"
+            print(printable(told), file=self._out)
 
     def _weights(self) -> None:
         if self.backbone is not None:
             from astmoa.backbone import load_backbone  # importing it takes seconds
 
             backbone = load_backbone(self.backbone)
-            print(f"backbone {backbone.name}: fingerprint {backbone.fingerprint}", file=self._out)
+            print(printable(f"backbone {backbone.name}: fingerprint {backbone.fingerprint}"), file=self._out)
 
     @property
     def _out(self):
