@@ -78,7 +78,7 @@ def test_keys_are_known_by_their_form(secret):
         "the cluster does not let us in: does it want its token? Set RAY_AUTH_MODE",
         '{"labels": ["basic", "token", "a:b@c"], "num_tokens": 26, "keys": {"lr": "x"}}',
         "ann@host.org writes to ben@host.org: 10:30",
-        "/work/task-with-a-very-long-name-indeed/risk-assessment-of-everything",
+        "/data/task-with-a-very-long-name-indeed/risk-assessment-of-everything",
     ],
 )
 def test_what_holds_no_secret_is_left_as_it_is(text):
