@@ -18,6 +18,7 @@ import ray
 from astmoa.errors import RunError
 from astmoa.provenance import redact
 from astmoa.sweep.own_ray import QUIET
+from astmoa.sweep.ray_folder import closed_to_others
 
 VARIABLE = "RAY_ADDRESS"
 PATIENCE = 10.0
@@ -47,7 +48,7 @@ def join() -> None:
     """Raises RunError where that cannot be."""
     told = os.environ.get(VARIABLE, "").strip()
     try:
-        with _variable(None if told in ("", "auto") else told):
+        with closed_to_others(), _variable(None if told in ("", "auto") else told):
             ray.init(**QUIET)
     except Exception as error:  # Ray raises bare Exceptions here, and whatever else it meets
         ray.shutdown()

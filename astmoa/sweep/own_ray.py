@@ -28,7 +28,7 @@ import psutil
 import ray
 
 from astmoa.errors import RunError
-from astmoa.sweep.ray_folder import Folder, base_folder, make_folder, remove_stale
+from astmoa.sweep.ray_folder import Folder, base_folder, closed_to_others, make_folder, remove_stale
 
 TRIES = 4
 PAUSES = (5.0, 15.0, 30.0)
@@ -103,10 +103,9 @@ def _try(folder: Folder, object_store_memory: int, light: contextlib.AbstractCon
     own = {"include_dashboard": False, "object_store_memory": object_store_memory, "_temp_dir": str(folder.ray)}
     # Under `uv run` Ray would pack the whole checkout for its workers, who see it anyway.
     own["_skip_env_hook"] = True
-    umask = os.umask(0o077)  # Ray's processes inherit it, and its workers get the sweep's own again (worker.py)
     started = False
     try:
-        with _environment(_settings(folder)), _on_loopback(), light:
+        with closed_to_others(), _environment(_settings(folder)), _on_loopback(), light:
             ray.init(address="local", **own, **QUIET)
         started = True
         return None
@@ -114,7 +113,6 @@ def _try(folder: Folder, object_store_memory: int, light: contextlib.AbstractCon
         why = " ".join(str(error).split())[:200] or type(error).__name__
         in_vain = isinstance(error, OSError) and error.errno in _LASTING
     finally:
-        os.umask(umask)
         if not started:  # where the user interrupts it, too
             ray.shutdown()
             _end_processes(folder.path, patience=0.0)

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from astmoa.errors import RunError
@@ -18,6 +19,16 @@ from astmoa.errors import RunError
 LONGEST_SOCKET = 107
 """Bytes of a path, as Linux allows them to a socket."""
 _IN_BASE = "/astmoa-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+
+
+@contextlib.contextmanager
+def closed_to_others() -> Iterator[None]:
+    """What this process, and those that it starts, write meanwhile. Ray's go on so, but for its workers (worker.py)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 class Folder:
