@@ -183,7 +183,8 @@ def _light() -> Iterator[None]:
     command = getattr(services, name, None)
 
     def build(component: str, *arguments: Any, **options: Any) -> list[str]:
-        if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT:
+        # Where the agent tells of its ports in files, and the node waits for those: an older Ray knows them beforehand.
+        if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT and hasattr(ray._raylet, "persist_port"):
             return [sys.executable, "-IS", str(Path(__file__).with_name("agent.py"))]
         nice = ["nice"] if component == ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT and shutil.which("nice") else []
         return [*nice, *command(component, *arguments, **options)]  # no trial asks it for anything
