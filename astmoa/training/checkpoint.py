@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,10 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
     header = {_FACTS: text, _CHECKSUM: _checksum_of(contiguous, text)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         save_file(contiguous, temporary, metadata=header)
+        os.chmod(temporary, mode)  # safetensors closes its files to all others, who may share the folder
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())  # or a power cut leaves the new name with nothing behind it
         os.replace(temporary, path)

@@ -172,3 +172,13 @@ def test_what_a_killed_process_left_is_removed_but_nothing_that_may_still_be_wri
         os.utime(path, (time.time() - age,) * 2)
     save_tensors(tmp_path / CHECKPOINT, {"a": torch.ones(2)}, {})
     assert set(tmp_path.iterdir()) == {young, other, tmp_path / CHECKPOINT}
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_it_is_up_to_the_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        save_tensors(tmp_path / "x", {"a": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode
