@@ -136,12 +136,14 @@ def test_a_run_folder_is_not_shared_by_other_trials(finished):
 
 
 def test_what_workers_make_is_as_open_as_what_the_driver_makes(finished):
-    """Ray's processes close to others what they make. (The files are safetensors', which closes its own.)"""
+    """Ray's processes close to others what they make, and safetensors its files."""
     run_dir, trials, _ = finished
     mask = os.umask(0)
     os.umask(mask)
     folders = [run_dir / "trials", *(run_dir / "trials" / p.trial_id for p in trials if p.label != "boom")]
     assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o777 & ~mask}
+    files = [path for folder in folders for path in folder.glob("*.safetensors")]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
 
 
 def test_a_crash_after_the_last_trial_is_closed_by_the_same_command(finished, tmp_path):
