@@ -61,15 +61,3 @@ def test_the_run_folders_and_the_caches_disk(command, tmp_path):
         second = run([*command, "--resume", out], **mine)
         assert second.returncode == 0, second.stderr
         check_each_epoch_once(out)
-
-
-def test_the_temporary_folders_disk(command, tmp_path):
-    with small_disk(tmp_path / "tmp", 1_200_000) as disk:  # no sweep begins with less than 1 GiB
-        out = tmp_path / "run"
-        first = run([*command, "--out", out], disk, out / NAME, TMPDIR=str(disk))
-        assert "Traceback" not in first.stderr
-        if first.returncode:
-            assert first.returncode == 2, first.stderr
-            second = run([*command, "--resume", out])
-            assert second.returncode == 0, second.stderr
-        check_each_epoch_once(out)
