@@ -168,14 +168,15 @@ def test_gone_on_with_nothing_is_lost_or_run_twice_and_extended_it_goes_further(
     from mlflow import MlflowClient
 
     before = read_journal(copy)
-    again = script_here("frontier", "--resume", copy)
+    own = ["--tracking-uri", default_uri(copy)]  # or it goes on in the tracker of the run that it is a copy of
+    again = script_here("frontier", "--resume", copy, *own)
     assert again.returncode == 0, again.stderr
     assert "Ended: 4 trials proposed (--max-trials)." in again.stderr
     events = read_journal(copy)
     assert events[: len(before)] == before
     assert [event["type"] for event in events[len(before) :]] == ["resume", "confirm", "sweep_end"]
 
-    more = script_here("frontier", "--resume", copy, "--max-trials", 6, "--trials-at-once", 1)
+    more = script_here("frontier", "--resume", copy, "--max-trials", 6, "--trials-at-once", 1, *own)
     assert more.returncode == 0, more.stderr
     assert "Ended: 6 trials proposed (--max-trials)." in more.stderr
     after = read_journal(copy)
