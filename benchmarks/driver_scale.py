@@ -165,7 +165,9 @@ class PlainList:
     def start(self, trial_id: str) -> None:
         """Nothing is kept."""
 
-    def report(self, trial_id: str, record: dict, end: dict | None, device_seconds: float) -> bool:
+    def report(
+        self, trial_id: str, record: dict | None, end: dict | None, device_seconds: float = 0.0, done_now: bool = False
+    ) -> bool:
         self._meter.epoch()
         if end is not None:
             self._meter.end()
