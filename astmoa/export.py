@@ -13,6 +13,7 @@ import torch
 from astmoa import frontier, own_runs
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
+from astmoa.audio.standard_output import kept_clean
 from astmoa.backbone import Backbone, load_backbone
 from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
@@ -205,7 +206,9 @@ class Predictor:
 
     def features(self, clip: Path | str) -> torch.Tensor:
         """[1, frames, 128], rounded to half precision as the feature store's, so that logits are those of training."""
-        frames = fbank(load_clip(clip, self.seconds))[: self.num_frames]
+        with kept_clean():
+            sound = load_clip(clip, self.seconds)
+        frames = fbank(sound)[: self.num_frames]
         features = torch.full((1, self.num_frames, NUM_MEL_BINS), padding(self.config.faithful))
         features[0, : len(frames)] = frames
         return features.half().float()

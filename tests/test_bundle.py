@@ -1,5 +1,6 @@
 """A bundle is written whole or not at all, and read as data: whatever is in it, it is used or refused in one line."""
 
+import ctypes
 import json
 import math
 import os
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astmoa import bundle as bundles
+from astmoa.audio.decode import load_clip
 from astmoa.backbone import load_backbone
 from astmoa.bundle import read_bundle, write_bundle
+from astmoa.cli import main
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.errors import AstmoaError, BackboneError, ConfigError, RunError
 from astmoa.export import Predictor
@@ -322,6 +325,20 @@ def test_weights_that_make_no_numbers_are_refused(bundle, clip, quick):
     spoil("head.weight", lambda t: torch.full_like(t, 3e38))(bundle)
     with pytest.raises(RunError, match=r"makes no finite numbers of .*test-low-0.wav"):
         Predictor(bundle).predict(clip)
+
+
+def test_only_json_is_on_standard_output(whole, clip, quick, monkeypatch, capfd):
+    """Decoders print by themselves when a file puzzles them, through C, to whatever is descriptor 1."""
+
+    def puzzled(path, seconds):
+        ctypes.CDLL(None).puts(b"alac_decode_block : Ooops!")
+        return load_clip(path, seconds)
+
+    monkeypatch.setattr("astmoa.export.load_clip", puzzled)
+    main(["predict", str(whole), str(clip), "--json"])
+    out, err = capfd.readouterr()
+    assert json.loads(out)["clip"] == str(clip)
+    assert "Ooops!" in err
 
 
 def test_a_bundle_of_before_has_no_checksum_and_predicts_the_same(bundle, whole, clip, quick):

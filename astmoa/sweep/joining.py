@@ -32,7 +32,7 @@ def joinable() -> bool:
     if told == "local":
         return False
     if told not in ("", "auto"):
-        _ask(_checked(told), f"{VARIABLE}={redact(told)}", f"start it, {_ALONE}")
+        _ask(_checked(told), _shown(told), f"start it, {_ALONE}")
         return True
     address = _started_here()
     if address is None and told:
@@ -55,9 +55,16 @@ def join() -> None:
         raise RunError(_why_not_joined(" ".join(str(error).split()))) from None
 
 
+def _shown(told: str) -> str:
+    """Without what stands before an @, which can only be a user and his password."""
+    user, at, rest = told.rpartition("@")
+    scheme = user.partition("://")[0] + "://" if "://" in user else ""
+    return f"{VARIABLE}={redact(f'{scheme}***@{rest}' if at else told)}"
+
+
 def _checked(told: str) -> str:
     """HOST:PORT as it was given. Raises RunError for what has another form."""
-    shown = f"{VARIABLE}={redact(told)}"
+    shown = _shown(told)
     head = f"give HOST:PORT of the cluster's head, such as 10.0.0.1:6379, {_ALONE}"
     scheme = told.partition("://")[0].lower() if "://" in told else ""
     if scheme in ("http", "https"):

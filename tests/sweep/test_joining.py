@@ -45,6 +45,7 @@ def test_alone(told, monkeypatch):
         ),
         ("HTTPS://ray.example.org", "is where Ray takes jobs"),
         ("http://ann:hush@host:8265", "=http://***@host:8265 is where"),
+        ("ann:hush@host:8265", "=***@host:8265 is no address of a cluster"),
         ("ray://head:10001", "is for Ray Client, through which no sweep can be run: run it there (ray submit)"),
         ("ray://", "is for Ray Client"),
         ("redis://head:6379", "is no address of a cluster"),
