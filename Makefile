@@ -19,9 +19,10 @@ install: .venv/installed
 sweep: .venv/installed
 	.venv/bin/python sweeps/n_vs_p.py
 
-# Three processes for two cores: many tests wait for other processes.
+# Three processes for two cores: many tests wait for other processes. Those are hundreds, most of which import torch:
+# without compiled files, which some environments ask Python not to write, that takes twice as long.
 test: .venv/installed-test lint
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

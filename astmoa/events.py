@@ -220,6 +220,7 @@ class _Restart(TypedDict):
 class _Other(TypedDict):
     """A later version's, passed over."""
 
+    type: Id
     trial_id: NotRequired[Id]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from astmoa.journal import NAME, read_journal
+from astmoa.sweep.doctor import LEAST_DISK
 from tests.disks import fill, small_disk
 from tests.sweep.machines import until
 from tests.test_export import write_tones
@@ -61,3 +64,26 @@ def test_the_run_folders_and_the_caches_disk(command, tmp_path):
         second = run([*command, "--resume", out], **mine)
         assert second.returncode == 0, second.stderr
         check_each_epoch_once(out)
+
+
+def test_the_temporary_folders_disk(command, tmp_path):
+    """Ray's, too: its sockets need a short path."""
+    home = Path(tempfile.mkdtemp(prefix="astmoa-", dir="/tmp"))
+    try:
+        with small_disk(home / "t", LEAST_DISK // 1024 + 50_000) as disk:
+            out, mine = tmp_path / "run", {"ASTMOA_CACHE": str(tmp_path / "cache"), "TMPDIR": str(disk)}
+            tracker = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+            first = run([*command, *tracker, "--out", out], disk, out / NAME, **mine)
+            assert (disk / "filler").exists()
+            assert first.returncode in (0, 2), first.stderr
+            assert "Traceback" not in first.stderr
+            if first.returncode:
+                assert "No space left on device" in first.stderr.splitlines()[-1]
+                full = run([*command, "--resume", out], **mine)
+                assert (full.returncode, "Traceback" in full.stderr) == (2, False), full.stderr
+                (disk / "filler").unlink()
+                again = run([*command, "--resume", out], **mine)
+                assert again.returncode == 0, again.stderr
+            check_each_epoch_once(out)
+    finally:
+        shutil.rmtree(home)

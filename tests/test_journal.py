@@ -101,7 +101,7 @@ def disk(tmp_path, monkeypatch):
     return disk
 
 
-@pytest.mark.parametrize("type", ["sweep", "resume", "proposal", "decision", "end", "sweep_end", "of a newer version"])
+@pytest.mark.parametrize("type", ["sweep", "resume", "proposal", "decision", "end", "sweep_end", "a_newer_versions"])
 def test_a_power_cut_takes_nothing_that_cannot_be_told_again(tmp_path, disk, type):
     journal = Journal(tmp_path)
     for number in range(1, 4):
