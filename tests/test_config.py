@@ -18,6 +18,7 @@ from astmoa.config import (
     complete,
     read_config,
 )
+from astmoa.config.later import identity, later
 from astmoa.errors import ConfigError
 from tests.damage import damage, distort
 from tests.refusals import refused
@@ -258,3 +259,41 @@ def test_damaged_files_are_a_trial_or_one_line(seed, tmp_path_factory):
     if refused(ConfigError, read_config, path) is None:
         config = complete(read_config(path))
         assert TrialConfig.from_dict(config.to_dict()).hash() == config.hash()
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """As MethodConfig would be with a dial more."""
+
+    name: str = "soft_moa"
+    layers: tuple[int, ...] | None = None
+    gain: float = later(1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Around:
+    method: Grown = dataclasses.field(default_factory=Grown)
+    seed: int = 0
+    warm_up: int | None = later(None)
+
+
+def test_a_field_that_came_later_is_no_part_of_a_hash_where_it_is_at_its_default():
+    assert identity(Around()) == {"method": {"name": "soft_moa", "layers": None}, "seed": 0}
+    told = Around(Grown(layers=(1, 2), gain=0.5), 3, 0)
+    assert identity(told) == {
+        "method": {"name": "soft_moa", "layers": (1, 2), "gain": 0.5},
+        "seed": 3,
+        "warm_up": 0,
+    }
+
+
+def test_a_dial_more_leaves_the_names_of_trials_as_they_were():
+    """Of real ones: a field of MethodConfig, added here."""
+    config = complete(TrialConfig())
+    fields = [(f.name, f.type, f) for f in dataclasses.fields(MethodConfig)]
+    wider = dataclasses.make_dataclass("Wider", [*fields, ("gain", float, later(1.0))], frozen=True)
+    values = {f.name: getattr(config.method, f.name) for f in dataclasses.fields(MethodConfig)}
+    same, other = (dataclasses.replace(config, method=wider(**values, **gain)) for gain in ({}, {"gain": 2.0}))
+    assert (same.hash(), same.point()) == (config.hash(), config.point())
+    assert other.hash() != config.hash()
+    assert other.point() != config.point()

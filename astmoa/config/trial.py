@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from astmoa.config.checks import MOST, at_least_one, positive, require
 from astmoa.config.data import DataConfig
+from astmoa.config.later import identity
 from astmoa.config.method import MethodConfig
 from astmoa.config.strict import build
 
@@ -115,17 +116,19 @@ class TrialConfig:
 
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this trial, once it is complete. Where the data lie (`data.root`) is not
-        part of what it is; a backbone in a folder is named by its path, as given."""
-        values = self.to_dict()
-        values["data"].pop("root")
+        part of what it is; a backbone in a folder is named by its path, as given.
+
+        A field that came later counts only where it is not at its default (see `later`), so that trials of before keep
+        their names.
+        """
+        values = identity(self)
+        del values["data"]["root"]
         return _digest(values)
 
     def point(self) -> str:
         """The hash without seed and fold: replicates of one configuration share it."""
-        values = self.to_dict()
-        values["data"].pop("root")
-        values["data"].pop("fold")
-        values.pop("seed")
+        values = identity(self)
+        del values["data"]["root"], values["data"]["fold"], values["seed"]
         return _digest(values)
 
 
