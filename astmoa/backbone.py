@@ -26,7 +26,7 @@ from transformers import logging as transformers_logging
 from astmoa.audio.fbank import NUM_MEL_BINS
 from astmoa.backbone_folder import CONFIG, WEIGHTS, read_folder, shards
 from astmoa.errors import BackboneError
-from astmoa.petl.tensors import not_finite
+from astmoa.methods.tensors import not_finite
 from astmoa.reading import first_line
 from astmoa.shape import BackboneShape
 from astmoa.text import printable

@@ -21,8 +21,7 @@ from transformers import ASTConfig
 from transformers.activations import ACT2FN
 from typing_extensions import TypedDict
 
-from astmoa.config.checks import shown
-from astmoa.errors import BackboneError
+from astmoa.errors import BackboneError, shown
 from astmoa.reading import first_line, read_json, require_file
 from astmoa.text import printable
 from astmoa.typed import STRICT, checked

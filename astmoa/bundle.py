@@ -28,7 +28,7 @@ from astmoa.backbone import Backbone
 from astmoa.bundle_facts import Facts, check_facts, check_labels
 from astmoa.config import TrialConfig, load_config
 from astmoa.errors import BackboneError, ConfigError, RunError
-from astmoa.petl.tensors import not_finite
+from astmoa.methods.tensors import not_finite
 from astmoa.reading import read_json
 from astmoa.report.words import markdown
 from astmoa.text import printable

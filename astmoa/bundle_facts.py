@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from astmoa.config.checks import shown
+from astmoa.errors import shown
 from astmoa.typed import STRICT, checked
 
 LONGEST_LABEL = 200

@@ -14,10 +14,9 @@ from rich.console import Console
 
 from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete, read_config
-from astmoa.config.checks import shown
 from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
-from astmoa.errors import ConfigError, exit_in_one_line
+from astmoa.errors import ConfigError, exit_in_one_line, shown
 from astmoa.files import check_place
 from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
@@ -78,7 +77,7 @@ class Params:
     """Print one JSON object."""
 
     def run(self) -> None:
-        from astmoa.petl.params import count_params, solve_bottleneck
+        from astmoa.methods.params import count_params, solve_bottleneck
 
         for key, least in (
             ("hidden_size", 1),

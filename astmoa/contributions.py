@@ -22,8 +22,8 @@ import torch
 from astmoa.audio.fbank import SILENCE, padding
 from astmoa.errors import DataError, RunError
 from astmoa.export import Predictor
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.moa import DenseMoA, SoftMoA
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.moa import DenseMoA, SoftMoA
 from astmoa.training.inputs import DeviceData, Inputs, open_inputs
 
 _PLACES = {"attention": "attention", "mlp": "ffn"}  # ASTModel's sub-layers in our words

@@ -17,6 +17,21 @@ class ConfigError(AstmoaError):
     """A configuration names an unknown key or an impossible value."""
 
 
+def require(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Raises ConfigError for an impossible value: the key, the value, what is allowed."""
+    if not ok:
+        raise ConfigError(f"{key}={shown(value)} is not possible: {allowed}")
+
+
+def shown(value: object) -> str:
+    """A value as it may be quoted: one from a file can be of any size and depth."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits has no text, a deep list neither
+        return f"<a very large {type(value).__name__}>"
+    return text if len(text) <= 200 else f"{text[:196]} ..."
+
+
 class DataError(AstmoaError):
     """A data set is missing, incomplete or inconsistent."""
 

@@ -18,9 +18,9 @@ from astmoa.backbone import Backbone, load_backbone
 from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.params import check_size
-from astmoa.petl.tensors import difference
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.params import check_size
+from astmoa.methods.tensors import difference
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
 from astmoa.storage import fetch
 from astmoa.text import printable

@@ -17,7 +17,7 @@ from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.lock import hold
-from astmoa.petl.params import check_size
+from astmoa.methods.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.reading import first_line
 from astmoa.records import end_interval

@@ -29,7 +29,7 @@ from astmoa import reproduce
 from astmoa.backbone import load_backbone
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete, read_config
 from astmoa.export import export
-from astmoa.petl.params import check_size
+from astmoa.methods.params import check_size
 from astmoa.train_one import train_one
 from astmoa.training.checkpoint import load_tensors, save_tensors
 from astmoa.training.inputs import DeviceData, open_inputs

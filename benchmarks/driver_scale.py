@@ -45,7 +45,7 @@ from ray import tune
 
 from astmoa.config import OptimConfig, TrialConfig, complete
 from astmoa.journal import FORMAT, Journal, read_journal
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.cluster import Resources

@@ -28,9 +28,9 @@ from torch import nn
 from transformers import ASTConfig, ASTModel
 
 from astmoa.config import ExpertName, MethodConfig
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.moa import DenseMoA
-from astmoa.petl.sublayers import Adapted
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.moa import DenseMoA
+from astmoa.methods.sublayers import Adapted
 
 GOALS: Goals = {"dense_moa_over_single": ("<=", 1.10), "soft_moa_over_single": ("<=", 1.05)}
 

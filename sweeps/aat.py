@@ -16,8 +16,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from astmoa.config import AAT_RECIPES, MethodConfig
-from astmoa.petl.params import count_params, solve_bottleneck
+from astmoa.config import MethodConfig
+from astmoa.methods.aat import Aat
+from astmoa.methods.params import count_params, solve_bottleneck
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, main
 from astmoa.sweep.proposals import Point
@@ -25,7 +26,7 @@ from astmoa.sweep.proposals import Point
 
 @dataclass(frozen=True)
 class Options(StudyOptions):
-    recipes: ClassVar = AAT_RECIPES
+    recipes: ClassVar = Aat.recipes
 
 
 def points(options: Options, shape: BackboneShape) -> list[Point]:

@@ -12,7 +12,7 @@ MIT/ast-finetuned-audioset-10-10-0.4593
 """
 
 from astmoa.config import MethodConfig
-from astmoa.petl.params import count_params, solve_bottleneck
+from astmoa.methods.params import count_params, solve_bottleneck
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, main
 from astmoa.sweep.proposals import Point

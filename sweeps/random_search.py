@@ -11,7 +11,7 @@ Random search is the baseline that every other way to propose must beat (Bergstr
 from dataclasses import dataclass
 
 from astmoa.config import MethodConfig
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, main
 from astmoa.sweep.proposals import Point, random_methods

@@ -14,8 +14,8 @@ import torch
 from transformers import ASTConfig, ASTModel
 
 from astmoa import frontier
-from astmoa.petl.experts import BottleneckExperts
-from astmoa.petl.moa import DenseMoA
+from astmoa.methods.experts import BottleneckExperts
+from astmoa.methods.moa import DenseMoA
 from tests.sweep.synthetic import curves
 from tests.test_study import run_here
 

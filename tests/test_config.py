@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from astmoa.cli import _parse
 from astmoa.config import (
     FAITHFUL_SWITCHES,
-    METHODS,
     DataConfig,
     MethodConfig,
     OptimConfig,
@@ -20,6 +19,7 @@ from astmoa.config import (
 )
 from astmoa.config.later import identity, later
 from astmoa.errors import ConfigError
+from astmoa.methods.method import names
 from tests.damage import damage, distort
 from tests.refusals import refused
 
@@ -176,7 +176,7 @@ def test_whole_numbers_and_fractions_are_one_trial():
     assert TrialConfig.from_dict(config.to_dict()).hash() == config.hash()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", names())
 def test_a_method_on_the_command_line_is_the_method_in_a_sweep(name):
     size = {"bottleneck_dim": 4} if name == "oft" else {}
     flags = ["--method.name", name] + (["--method.bottleneck-dim", "4"] if size else [])

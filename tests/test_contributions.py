@@ -18,8 +18,8 @@ from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig,
 from astmoa.contributions import Contributions, bundle_inputs, contributions, mixtures, on_test_clips
 from astmoa.errors import DataError, RunError
 from astmoa.export import Predictor
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.moa import SoftMoA
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.moa import SoftMoA
 from astmoa.train_one import train_one
 from astmoa.training.inputs import DeviceData
 from tests.conftest import make_inputs, make_model

@@ -6,19 +6,14 @@ length, metric) and the backbone (`layers`) stays None.
 """
 
 from astmoa.config.data import DATA_NAMES, DataConfig, DataName
-from astmoa.config.method import DIALS, METHODS, MIXTURES, MOST_OF_A_KIND, ExpertName, MethodConfig, MethodName
+from astmoa.config.method import ExpertName, MethodConfig, MethodName
 from astmoa.config.reading import load_config, read_config
-from astmoa.config.recipes import AAT_RECIPES, RECIPES, complete
+from astmoa.config.recipes import RECIPES, complete
 from astmoa.config.trial import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
 
 __all__ = [
-    "AAT_RECIPES",
     "DATA_NAMES",
-    "DIALS",
     "FAITHFUL_SWITCHES",
-    "METHODS",
-    "MIXTURES",
-    "MOST_OF_A_KIND",
     "RECIPES",
     "BackboneConfig",
     "DataConfig",

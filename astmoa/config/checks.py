@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import math
 
-from astmoa.errors import ConfigError
+from astmoa.errors import require
 
 MOST = 1_000_000
 """Of anything that is counted, such as epochs; `checks` that know better say less."""
-
-
-def require(ok: bool, key: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise ConfigError(f"{key}={shown(value)} is not possible: {allowed}")
-
-
-def shown(value: object) -> str:
-    """A value as it may be quoted: one from a file can be of any size and depth."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits has no text, a deep list neither
-        return f"<a very large {type(value).__name__}>"
-    return text if len(text) <= 200 else f"{text[:196]} ..."
 
 
 def at_least_one(prefix: str, config: object, *names: str, most: int = MOST) -> None:

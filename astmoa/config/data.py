@@ -6,7 +6,8 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from astmoa.config.checks import MOST, positive, require
+from astmoa.config.checks import MOST, positive
+from astmoa.errors import require
 
 DataName = Literal[
     "builtin",

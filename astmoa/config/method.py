@@ -5,80 +5,29 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from astmoa.config.checks import MOST, at_least_one, require
+import tyro
 
-MethodName = Literal[
-    "linear",
-    "full",
-    "partial",
-    "bitfit",
-    "prompt_shallow",
-    "prompt_deep",
-    "prefix",
-    "lora",
-    "dora",
-    "vera",
-    "ia3",
-    "oft",
-    "ln_tuning",
-    "bottleneck",
-    "convpass",
-    "conformer",
-    "dense_moa",
-    "soft_moa",
-    "aat_m",
-    "aat_s",
-    "aat_ms",
-]
+import astmoa.methods  # noqa: F401  (registers them)
+from astmoa.config.checks import MOST, at_least_one
+from astmoa.errors import require
+from astmoa.methods.method import MOST_OF_A_KIND, Method, find, names
+
 ExpertName = Literal["bottleneck", "convpass", "conformer"]
-METHODS: tuple[str, ...] = typing.get_args(MethodName)
-MIXTURES = ("dense_moa", "soft_moa")
-
-MOST_OF_A_KIND = 10_000
-"""Experts, slots, virtual tokens, and a bottleneck's width: far more than helps, and what memory may still hold."""
-
-# What each method can be told; every other field of MethodConfig keeps its default. Read by __post_init__ and by
-# `astmoa params --help`.
-_PLACED = {"bottleneck_dim", "placement", "composition", "layers"}
-_LOW_RANK = {"bottleneck_dim", "placement", "layers"}
-_AAT = {"bottleneck_dim", "layers"}
-DIALS: dict[str, set[str]] = {
-    "linear": set(),
-    "full": set(),
-    "partial": {"layers"},
-    "bitfit": set(),
-    "prompt_shallow": {"num_virtual_tokens"},
-    "prompt_deep": {"num_virtual_tokens", "layers"},
-    "prefix": {"num_virtual_tokens", "layers"},
-    "lora": _LOW_RANK,
-    "dora": _LOW_RANK,
-    "vera": _LOW_RANK,
-    "ia3": {"layers"},
-    "oft": _LOW_RANK,
-    "ln_tuning": {"layers"},
-    "bottleneck": _PLACED,
-    "convpass": _PLACED | {"convolution"},
-    "conformer": _PLACED,
-    "dense_moa": _PLACED | {"num_experts", "expert", "convolution"},
-    "soft_moa": _PLACED | {"num_experts", "slots_per_expert", "expert", "convolution"},
-    "aat_m": _AAT,
-    "aat_s": _AAT,
-    "aat_ms": _AAT,
-}
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[names()] | str
+"""Of one that is registered."""
+_ABOUT = "\n".join(f"{name}: {find(name).about}." for name in names())
 
 
 @dataclass(frozen=True)
 class MethodConfig:
     """What is trained, and where it sits."""
 
-    name: MethodName = "soft_moa"
-    """linear: the head alone. full: everything. partial: the last half of the layers, or `layers`.
-    bitfit: every bias. prompt_shallow, prompt_deep, prefix: virtual tokens.
-    lora, dora, vera, ia3, oft, ln_tuning: as in the peft library.
-    bottleneck, convpass, conformer: one adapter per place. dense_moa, soft_moa: a mixture of them per place.
-    aat_m, aat_s, aat_ms: AAT's MLP adapter, spatial adapter, both."""
+    name: Annotated[MethodName, tyro.conf.arg(help=_ABOUT)] = "soft_moa"
     num_experts: int = 1
     """Experts (adapters) per layer, the paper's N; `both` splits them evenly between the two places."""
     slots_per_expert: int = 1
@@ -103,7 +52,7 @@ class MethodConfig:
     Default: cls for aat methods, mean for all others."""
 
     def __post_init__(self) -> None:
-        require(self.name in METHODS, "method.name", self.name, f"one of {', '.join(METHODS)}")
+        kind = self.kind
         for key, choices in _METHOD_CHOICES.items():
             require(
                 getattr(self, key) in choices,
@@ -115,39 +64,31 @@ class MethodConfig:
         at_least_one("method", self, *dials, most=MOST_OF_A_KIND)
         for key in ("num_experts", "slots_per_expert", "bottleneck_dim", "placement", "composition", "layers",
                     "expert", "convolution", "num_virtual_tokens"):  # fmt: skip
-            if key not in DIALS[self.name]:
+            if key not in kind.dials:
                 unused = type(self).__dataclass_fields__[key].default
                 require(getattr(self, key) == unused, f"method.{key}", getattr(self, key), f"{self.name} has no {key}")
-        if self.placement == "both" and self.name in MIXTURES:
-            shared = "both places share them: give an even number"
-            require(self.num_experts % 2 == 0, "method.num_experts", self.num_experts, shared)
-        if self.convolution == "2d":
-            kind = self.expert if self.name in MIXTURES else self.name
-            require(kind == "convpass", "method.convolution", self.convolution, f"{kind} has no convolution to choose")
-            slots = "soft_moa convolves over slots, which lie on no grid: use 1d"
-            require(self.name != "soft_moa", "method.convolution", self.convolution, slots)
         if self.layers is not None:
             ok = len(self.layers) > 0 and all(type(i) is int and 0 <= i < MOST for i in self.layers)
             require(ok, "method.layers", self.layers, "layer numbers counted from 0, at least one")
             require(len(set(self.layers)) == len(self.layers), "method.layers", self.layers, "name each layer once")
             object.__setattr__(self, "layers", tuple(sorted(self.layers)))
-        turns = "a block of one input cannot turn: give a block size of at least 2"
-        require(self.name != "oft" or self.bottleneck_dim > 1, "method.bottleneck_dim", self.bottleneck_dim, turns)
+        kind.check(self)
+
+    @property
+    def kind(self) -> Method:
+        """The method of this name. Raises ConfigError where there is none."""
+        return find(self.name)
 
     def resolved(self) -> MethodConfig:
         """The same method with every None replaced by the value used (but `layers`, which the backbone decides)."""
-        virtual_tokens = self.num_virtual_tokens
-        if virtual_tokens is None and "num_virtual_tokens" in DIALS[self.name]:
-            virtual_tokens = 12 if self.name == "prefix" else 25
-        pooling = self.pooling or ("cls" if self.name.startswith("aat") else "mean")
-        return dataclasses.replace(self, num_virtual_tokens=virtual_tokens, pooling=pooling)
+        kind = self.kind
+        tokens = kind.num_virtual_tokens if self.num_virtual_tokens is None else self.num_virtual_tokens
+        return dataclasses.replace(self, num_virtual_tokens=tokens, pooling=self.pooling or kind.pooling)
 
     @property
     def expert_kind(self) -> str:
         """What one inserted adapter is: bottleneck, convpass or conformer."""
-        if self.name in MIXTURES:
-            return self.expert
-        return self.name if self.name in _METHOD_CHOICES["expert"] else "bottleneck"
+        return self.kind.expert_kind(self)
 
 
 _METHOD_CHOICES = {

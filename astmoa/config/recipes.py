@@ -21,37 +21,16 @@ RECIPES: dict[str, dict[str, int]] = {
     "folder": {"epochs": 20, "batch_size": 32, "freq_mask": 0, "time_mask": 0},
     "csv": {"epochs": 20, "batch_size": 32, "freq_mask": 0, "time_mask": 0},
 }
-_PEAK_LR = {"linear": 1e-3, "full": 5e-5, "partial": 5e-5, "prompt_shallow": 1e-2, "prompt_deep": 1e-2, "prefix": 1e-2}
-# AAT's, for its methods. Its mixup, added noise and steps of the learning rate are not reproduced.
-AAT_RECIPES: dict[str, dict[str, int]] = {
-    "esc50": {"epochs": 25, "batch_size": 42, "freq_mask": 24, "time_mask": 96},
-    "urbansound8k": {"epochs": 25, "batch_size": 48, "freq_mask": 0, "time_mask": 0},
-    "speech_commands_v1": {"epochs": 30, "batch_size": 128, "freq_mask": 0, "time_mask": 0},
-    "speech_commands_v2": {"epochs": 30, "batch_size": 128, "freq_mask": 0, "time_mask": 0},
-    "gtzan": RECIPES["gtzan"],
-    "gtzan_folds": RECIPES["gtzan_folds"],
-    "openmic": RECIPES["openmic"],
-}
-_AAT_LR = {
-    "esc50": 1e-4,
-    "urbansound8k": 1e-5,
-    "speech_commands_v1": 5e-4,
-    "speech_commands_v2": 5e-4,
-    "gtzan": 1e-5,
-    "gtzan_folds": 1e-5,
-    "openmic": 1e-4,
-}
 
 
 def complete(config: TrialConfig) -> TrialConfig:
     """The same trial with every None of `method` and `optim` replaced by the recipe's value."""
-    data, method = config.data.name, config.method.name
-    aat = method.startswith("aat")
-    lr = _AAT_LR.get(data, 1e-3) if aat else _PEAK_LR.get(method, 5e-3)
+    kind, data = config.method.kind, config.data.name
     recipe = {
-        **((AAT_RECIPES if aat else {}).get(data) or RECIPES[data]),
-        "lr": lr,
-        "weight_decay": 0.05 if aat else 0.1,
+        **RECIPES[data],
+        "lr": kind.peak_lrs.get(data, kind.peak_lr),
+        "weight_decay": kind.weight_decay,
+        **kind.recipes.get(data, {}),
     }
     missing = {name: value for name, value in recipe.items() if getattr(config.optim, name) is None}
     optim = dataclasses.replace(config.optim, **missing)

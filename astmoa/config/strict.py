@@ -8,8 +8,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from astmoa.config.checks import is_finite, shown
-from astmoa.errors import ConfigError
+from astmoa.config.checks import is_finite
+from astmoa.errors import ConfigError, shown
 
 
 def build(cls: type, values: Any, prefix: str) -> Any:

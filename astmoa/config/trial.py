@@ -8,11 +8,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from astmoa.config.checks import MOST, at_least_one, positive, require
+from astmoa.config.checks import MOST, at_least_one, positive
 from astmoa.config.data import DataConfig
 from astmoa.config.later import identity
 from astmoa.config.method import MethodConfig
 from astmoa.config.strict import build
+from astmoa.errors import require
 
 # Switches that reproduce the authors' published code where it departs from their paper; each is read in exactly one
 # place. docs/faithful.md says what each does and what it costs.

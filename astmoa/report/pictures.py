@@ -21,7 +21,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from astmoa.config.method import MIXTURES
+from astmoa.methods.method import known
 from astmoa.records import PointRecord, SweepRecord
 from astmoa.report.axes import drawing, frame, size_axis, write_picture
 from astmoa.report.labels import FRONT, MOST_NAMES, spread_labels
@@ -99,7 +99,8 @@ def _styles(points: Sequence[PointRecord]) -> tuple[list[Style], dict[str, Style
 def _method_names(points: Sequence[PointRecord]) -> list[str]:
     """Each point's method; of mixtures also what their experts are, where that differs."""
     methods = [point.config["method"] for point in points]
-    experts = [m.get("expert", "bottleneck") if m["name"] in MIXTURES else None for m in methods]
+    mixture = [(method := known(m["name"])) is not None and method.is_mixture for m in methods]
+    experts = [m.get("expert", "bottleneck") if mixed else None for m, mixed in zip(methods, mixture, strict=True)]
     differ = len(set(experts) - {None}) > 1
     return [f"{m['name']} {e}" if differ and e else m["name"] for m, e in zip(methods, experts, strict=True)]
 

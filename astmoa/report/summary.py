@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from astmoa import frontier
-from astmoa.config.method import DIALS
+from astmoa.methods.method import known
 from astmoa.records import PointRecord, Spread, SweepRecord, TrialRecord, flatten, standing, step_time_front
 from astmoa.report.paper import paper_figure, paper_note
 from astmoa.report.search import search_facts
@@ -190,7 +190,8 @@ def _shared(points: Sequence[PointRecord], varying: Sequence[str]) -> dict[str, 
 
 def _turns(point: PointRecord, dial: str) -> bool:
     """Can this point's method be told `dial` (a field of MethodConfig)?"""
-    return dial == "name" or dial in DIALS.get(point.config["method"]["name"], {dial})
+    method = known(point.config["method"]["name"])
+    return dial == "name" or method is None or dial in method.dials
 
 
 def _replicates(points: Sequence[PointRecord]) -> str:

@@ -27,7 +27,7 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from astmoa.config.checks import require
+from astmoa.errors import require
 
 Spread = Literal["epsilon_net", "crowding"]
 SCHEDULERS = {

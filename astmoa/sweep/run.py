@@ -15,7 +15,7 @@ from astmoa.errors import RunError
 from astmoa.journal import NAME as JOURNAL
 from astmoa.journal import Journal, read_journal
 from astmoa.lock import holding
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.provenance import package_hash
 from astmoa.storage import Store
 from astmoa.sweep.autoscaler import wait_for_all

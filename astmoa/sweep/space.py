@@ -13,9 +13,10 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from astmoa.config import DIALS, METHODS, MIXTURES, MethodConfig
+from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.params import count_params, grafted_layers
+from astmoa.methods.method import find, known, names
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.proposals import Point
 
@@ -76,14 +77,17 @@ class Space:
         """Raises ConfigError for an impossible method, such as `both` with an odd number of experts."""
         fields = {key: value for key, value in candidate.items() if key != "lr"}
         layers = fields.pop("layers", None)
-        if layers is not None and (layers != "all" or candidate["name"] == "partial"):  # partial's default is a half
-            fields["layers"] = tuple(LAYERS[layers](shape.num_layers))
+        if layers is not None:
+            chosen = tuple(LAYERS[layers](shape.num_layers))
+            usual = find(candidate["name"]).default_layers(shape.num_layers)
+            if layers != "all" or chosen != usual:  # partial's default is a half
+                fields["layers"] = chosen
         return MethodConfig(**fields)
 
     def meaning(self, candidate: Mapping[str, Any], shape: BackboneShape) -> Hashable:
         """Equal for candidates that train the same thing on this backbone. Raises ConfigError as `method` does."""
         method = self.method(candidate, shape).resolved()
-        layers = grafted_layers(method, shape.num_layers)
+        layers = method.kind.layers(method, shape.num_layers)
         return dataclasses.replace(method, layers=None), layers, candidate.get("lr")
 
     def size(self, candidate: Mapping[str, Any], shape: BackboneShape) -> int:
@@ -130,11 +134,7 @@ class Space:
 
     def label(self, candidate: Mapping[str, Any]) -> str:
         """Such as `soft 8/4 r16 both last half lr 0.008`; different for every candidate."""
-        name = candidate["name"]
-        parts = [name.removesuffix("_moa") if name in MIXTURES else name]
-        if name in MIXTURES:
-            slots = f"/{candidate.get('slots_per_expert', 1)}" if name == "soft_moa" else ""
-            parts.append(f"{candidate.get('num_experts', 1)}{slots}")
+        parts = find(candidate["name"]).label(candidate)
         for key, value in candidate.items():
             if key in ("name", "num_experts", "slots_per_expert") or (key, value) == ("layers", "all"):
                 continue
@@ -184,14 +184,15 @@ def _checked(branch: Mapping[str, Any]) -> dict[str, Any]:
     name = branch.get("name") if isinstance(branch, Mapping) else None
     if isinstance(name, Sequence) and not isinstance(name, str) and len(name) == 1:
         name = name[0]
-    if not isinstance(name, str) or name not in METHODS:
-        raise ConfigError(f"search space: a branch's name is {name!r}; give one of {', '.join(METHODS)}")
-    known = DIALS[name] | {"pooling", "lr"}
+    method = known(name)
+    if method is None:
+        raise ConfigError(f"search space: a branch's name is {name!r}; give one of {', '.join(names())}")
+    dials = {*method.dials, "pooling", "lr"}
     for key, choices in branch.items():
         if key != "name":
-            if key not in known:
-                dials = ", ".join(k for k in _KEYS if k in known)
-                raise ConfigError(f"search space: {name} has no {key}; its dials are {dials}")
+            if key not in dials:
+                its = ", ".join(k for k in _KEYS if k in dials)
+                raise ConfigError(f"search space: {name} has no {key}; its dials are {its}")
             _check_choices(f"{name}.{key}", key, choices)
     return {"name": name} | {key: tuple(branch[key]) for key in _KEYS if key in branch and key != "name"}
 

@@ -13,10 +13,9 @@ import torch
 from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from astmoa.config.checks import shown
-from astmoa.errors import RunError
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.tensors import difference, not_finite
+from astmoa.errors import RunError, shown
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.tensors import difference, not_finite
 from astmoa.reading import first_line
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors, prefixed, with_prefix
 from astmoa.typed import STRICT, checked

@@ -22,8 +22,8 @@ from astmoa.audio.fbank import padding
 from astmoa.backbone import Backbone
 from astmoa.config import TrialConfig, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.params import check_size
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.params import check_size
 from astmoa.training.checkpoint import DamagedError, save_tensors, set_aside
 from astmoa.training.inputs import DeviceData
 from astmoa.training.scoring import bootstrap_interval, loss_per_clip, score

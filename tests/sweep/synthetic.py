@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from astmoa.config import OptimConfig, TrialConfig
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.curves import Curve, Curves
 from astmoa.sweep.driver import Driver

@@ -2,7 +2,7 @@ import pytest
 
 from astmoa.config import MethodConfig, TrialConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.proposals import Point, random_methods, replicate
 

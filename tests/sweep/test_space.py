@@ -6,7 +6,7 @@ import pytest
 
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.params import count_params
+from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.space import Space, space_difference
 

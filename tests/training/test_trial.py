@@ -22,7 +22,7 @@ from astmoa.training.inputs import DeviceData
 from astmoa.training.trial import CHECKPOINT, Trial, cosine_lr
 from tests.conftest import make_inputs, make_model
 from tests.damage import damage, distort
-from tests.petl.test_classifier import identify
+from tests.methods.test_classifier import identify
 from tests.refusals import refused
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Virtual tokens: prompts in the sequence (VPT, Jia et al. 2022) and prefixes in the attention (Li and Liang 2021).
+"""Layers that see virtual tokens: prompts in the sequence, prefixes in the attention.
 
 Letters: b batch, m tokens, d width, v virtual tokens.
 """
@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from astmoa.config import MethodConfig
-from astmoa.petl.experts import NUM_SPECIAL_TOKENS
-from astmoa.petl.graft import Graft
-from astmoa.petl.params import grafted_layers
+from astmoa.methods.graft import Graft
 
 _STD = 0.02
 
@@ -50,28 +47,8 @@ class PrefixedAttention(nn.Module):
         return frozen.o_proj(mixed.transpose(1, 2).flatten(2)), None
 
 
-def insert(graft: Graft, method: MethodConfig, faithful: tuple[str, ...], generator: torch.Generator) -> None:
-    """prompt_shallow: v prompts before the first layer, which then go through all of them. prompt_deep: v new ones
-    before every layer, in place of the last ones. prefix: v keys and v values in every attention."""
-    num_tokens, layers = method.num_virtual_tokens, graft.model.layers
-    indices = grafted_layers(method, len(layers))
-    for number, index in enumerate(indices[:1] if method.name == "prompt_shallow" else indices):
-        if method.name == "prefix":
-            keys, values = (_draw(graft, f"layers.{index}.attention.{n}", num_tokens, generator) for n in _PREFIX)
-            attention = layers[index].attention
-            graft.replace(layers[index], "attention", PrefixedAttention(attention, keys, values))
-            continue
-        keep, replace = NUM_SPECIAL_TOKENS, num_tokens if number else 0
-        if "replaced_distillation" in faithful:  # the published code: the first prompts stand where that token stood
-            keep, replace = 1, num_tokens if number else 1
-        prompts = _draw(graft, f"layers.{index}.prompts", num_tokens, generator)
-        graft.replace(layers, str(index), PromptedLayer(layers[index], prompts, keep, replace))
-
-
-_PREFIX = ("prefix_keys", "prefix_values")
-
-
-def _draw(graft: Graft, name: str, num_tokens: int, generator: torch.Generator) -> nn.Parameter:
+def draw(graft: Graft, name: str, num_tokens: int, generator: torch.Generator) -> nn.Parameter:
+    """[v, d] virtual tokens, trained under this name."""
     values = torch.empty(num_tokens, graft.model.config.hidden_size).normal_(std=_STD, generator=generator)
     parameter = nn.Parameter(values.to(graft.device))
     graft.train_parameter(name, parameter)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from astmoa.config import MethodConfig
-from astmoa.petl.classifier import AdaptedClassifier
+from astmoa.methods.adapters import Bottleneck
+from astmoa.methods.classifier import AdaptedClassifier
 
 METHODS = [
     MethodConfig("linear"),
@@ -168,9 +169,7 @@ def test_weight_decay_leaves_biases_norms_and_slots_alone(model, method, decayed
 
 
 def test_a_graft_that_fails_half_way_leaves_the_backbone_alone(model, monkeypatch):
-    from astmoa.petl import sublayers
-
-    made, make = [], sublayers.make_module
+    made, make = [], Bottleneck.module
 
     def fail_at_the_third(*args):
         made.append(args)
@@ -179,7 +178,7 @@ def test_a_graft_that_fails_half_way_leaves_the_backbone_alone(model, monkeypatc
         return make(*args)
 
     before = [id(layer.attention) for layer in model.layers]
-    monkeypatch.setattr(sublayers, "make_module", fail_at_the_third)
+    monkeypatch.setattr(Bottleneck, "module", fail_at_the_third)
     with pytest.raises(torch.OutOfMemoryError):
         AdaptedClassifier(model, MethodConfig("bottleneck"), 5, seed=0)
     assert [id(layer.attention) for layer in model.layers] == before

@@ -5,7 +5,7 @@ import torch
 
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.classifier import AdaptedClassifier
+from astmoa.methods.classifier import AdaptedClassifier
 
 
 def drawn(classifier):

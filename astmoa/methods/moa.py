@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from astmoa.petl.experts import BottleneckExperts
+from astmoa.methods.experts import BottleneckExperts
 
 
 class SingleAdapter(nn.Module):
     """E(x), every token through the one adapter."""
-
-    router_parameters: tuple[str, ...] = ()
 
     def __init__(self, experts: BottleneckExperts):
         super().__init__()
@@ -33,8 +31,6 @@ class SoftMoA(nn.Module):
     `slot_embeds` (the paper's Phi) gives the logits X Phi. Dispatch weights are their softmax over the tokens: what a
     slot is made of sums to one. Combine weights are their softmax over all slots: what a token takes back sums to one.
     """
-
-    router_parameters = ("slot_embeds",)
 
     def __init__(self, experts: BottleneckExperts, slots_per_expert: int, generator: torch.Generator):
         super().__init__()
@@ -74,8 +70,6 @@ class DenseMoA(nn.Module):
     up projection of the experts' hidden units, each scaled by its expert's gate, plus the gated up biases,
     [g (x) h ; g] [W_up ; b_up]. No [b, m, d, n] tensor is ever made; the cost is about that of a single adapter.
     """
-
-    router_parameters = ("router_weight", "router_bias")
 
     def __init__(self, experts: BottleneckExperts, generator: torch.Generator):
         super().__init__()

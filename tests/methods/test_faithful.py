@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from astmoa.config import MethodConfig
-from astmoa.petl.classifier import AdaptedClassifier
+from astmoa.methods.classifier import AdaptedClassifier
 from tests.conftest import make_model
 
 

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from astmoa.petl.params import CONFORMER_KERNEL_SIZE
-
-NUM_SPECIAL_TOKENS = 2  # CLS and distillation token stand before the patches, band after band, time fastest
+from astmoa.methods.adapters import CONFORMER_KERNEL_SIZE
+from astmoa.methods.prompts import NUM_SPECIAL_TOKENS
 
 
 class BottleneckExperts(nn.Module):

@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astmoa import config
 from astmoa.backbone import Backbone
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.params import LARGEST, check_size, count_params, solve_bottleneck
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.method import find, names
+from astmoa.methods.params import LARGEST, check_size, count_params, solve_bottleneck
 from astmoa.shape import BackboneShape
 from tests.conftest import make_model
-from tests.petl.test_classifier import METHODS, identify
+from tests.methods.test_classifier import METHODS, identify
 
 AST_BASE = BackboneShape()
+MIXTURES = tuple(name for name in names() if find(name).is_mixture)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_counted_equals_built_for_every_method(method):
 
 
 def test_every_method_is_in_that_list():
-    assert {method.name for method in METHODS} == set(config.METHODS)
+    assert {method.name for method in METHODS} == set(names())
 
 
 placed = st.tuples(
@@ -79,10 +80,10 @@ placed = st.tuples(
 ).map(
     lambda t: MethodConfig(
         t[0],
-        t[1] * (2 if t[4] == "both" else 1) if t[0] in config.MIXTURES else 1,
+        t[1] * (2 if t[4] == "both" else 1) if t[0] in MIXTURES else 1,
         t[2] if t[0] == "soft_moa" else 1,
         *t[3:7],
-        t[7] if t[0] in config.MIXTURES else "bottleneck",
+        t[7] if t[0] in MIXTURES else "bottleneck",
     )
 )
 

@@ -5,7 +5,7 @@ import math
 import torch
 
 from astmoa.config import MethodConfig
-from astmoa.petl.classifier import AdaptedClassifier
+from astmoa.methods.classifier import AdaptedClassifier
 
 
 def frames(batch=2):

@@ -6,12 +6,10 @@ import torch
 from torch import nn
 from transformers import ASTModel
 
-from astmoa.config import MethodConfig
 from astmoa.errors import RunError
-from astmoa.petl import library, prompts, sublayers, tuning
-from astmoa.petl.graft import Graft
-from astmoa.petl.params import LIBRARY_METHODS, ParamCount
-from astmoa.petl.tensors import difference
+from astmoa.methods.graft import Graft
+from astmoa.methods.method import Dials, ParamCount
+from astmoa.methods.tensors import difference
 
 _NOT_DECAYED = ("bias", "slot_embeds", "_token", "position_embeddings", "ia3_l.default")
 
@@ -26,9 +24,7 @@ class AdaptedClassifier(nn.Module):
     inserted modules only, never the frozen backbone.
     """
 
-    def __init__(
-        self, model: ASTModel, method: MethodConfig, num_classes: int, seed: int, faithful: tuple[str, ...] = ()
-    ):
+    def __init__(self, model: ASTModel, method: Dials, num_classes: int, seed: int, faithful: tuple[str, ...] = ()):
         super().__init__()
         method = method.resolved()
         self.model, self.pooling = model, method.pooling
@@ -36,13 +32,11 @@ class AdaptedClassifier(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         hidden_size = model.config.hidden_size
         try:
-            _insert(graft, method, faithful, generator, seed)
+            method.kind.insert(graft, method, faithful, generator, seed)
             if method.pooling == "cls":
-                if method.name == "full":
-                    graft.train_copy("layernorm", model, "layernorm", "adapter")
                 self.norm = nn.LayerNorm(hidden_size, eps=model.config.layer_norm_eps).to(graft.device)
                 graft.train("norm", self.norm, "head")
-            elif method.name != "bitfit":  # BitFit trains the final LayerNorm's bias, and has done so
+            elif not method.kind.trains_final_norm:
                 graft.train_copy("norm", model, "layernorm", "head")
             self.head = nn.utils.skip_init(nn.Linear, hidden_size, num_classes)  # no draw from the global generator
             with torch.no_grad():
@@ -98,16 +92,3 @@ class AdaptedClassifier(nn.Module):
     def remove(self) -> None:
         """Give the backbone back exactly as it was."""
         self._graft.remove()
-
-
-def _insert(
-    graft: Graft, method: MethodConfig, faithful: tuple[str, ...], generator: torch.Generator, seed: int
-) -> None:
-    if method.name in ("full", "partial", "bitfit"):
-        tuning.insert(graft, method)
-    elif method.name in ("prompt_shallow", "prompt_deep", "prefix"):
-        prompts.insert(graft, method, faithful, generator)
-    elif method.name in LIBRARY_METHODS:
-        library.insert(graft, method, seed)
-    elif method.name != "linear":
-        sublayers.insert(graft, method, faithful, generator)

@@ -7,8 +7,8 @@ import torch
 
 from astmoa.config import MethodConfig
 from astmoa.errors import RunError
-from astmoa.petl.classifier import AdaptedClassifier
-from astmoa.petl.tensors import difference, not_finite
+from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.tensors import difference, not_finite
 
 OURS = {"a": torch.zeros(2, 3), "b": torch.zeros(3)}
 

@@ -1,1 +1,0 @@
-"""What is trained: the inserted modules, how they are counted, and where they sit in the frozen backbone."""
