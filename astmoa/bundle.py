@@ -26,15 +26,18 @@ import yaml
 
 from astmoa.backbone import Backbone
 from astmoa.bundle_facts import Facts, check_facts, check_labels
-from astmoa.config import TrialConfig, load_config
+from astmoa.config import TrialConfig, load_config, method_named
 from astmoa.errors import BackboneError, ConfigError, RunError
+from astmoa.methods.outside import LARGEST, digest, receive, sources
 from astmoa.methods.tensors import not_finite
-from astmoa.reading import read_json
+from astmoa.reading import read_bytes, read_json
 from astmoa.report.words import markdown
 from astmoa.text import printable
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
 
 ADAPTER = "adapter.safetensors"
+METHOD = "method.py"
+"""Source of a method from outside: run for whoever trusts the bundle's author."""
 _MOST_BYTES = 4 << 20
 _STALE_SECONDS = 3600  # no bundle takes as long to write
 
@@ -56,6 +59,8 @@ def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str
         "bundle.json": json.dumps(facts, indent=1) + "\n",
         "README.md": _readme(config, facts),
     }
+    if config.method.code is not None:
+        files[METHOD] = sources()[config.method.name]
     place = _real(out)  # a link stays one
     temporary = _beside(place, "tmp")
     try:
@@ -161,6 +166,24 @@ def read_bundle(bundle: Path) -> tuple[TrialConfig, list[str], Facts]:
     except (ValueError, OSError, ConfigError) as error:
         raise RunError(f"{path} is damaged ({error}): export it again") from None
     return config, labels, facts
+
+
+def trust(bundle: Path) -> None:
+    """Load the method that a bundle brings along, if it does: this runs its author's code.
+
+    Raises RunError where its files cannot be read, ConfigError where that is no method.
+    """
+    source = Path(bundle) / METHOD
+    if not source.exists():
+        return
+    try:
+        name, code = method_named(Path(bundle) / "config.yaml")
+        text = read_bytes(source, LARGEST).decode()
+    except (ValueError, OSError) as error:
+        raise RunError(f"{source} cannot be used ({error}): export it again") from None
+    if digest(text) != code:
+        raise RunError(f"{source} is not the source that this bundle was trained with: export it again")
+    receive(name, text)
 
 
 def open_adapter(path: Path, mend: str) -> Saved:

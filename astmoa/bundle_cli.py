@@ -27,10 +27,14 @@ class Export:
     storage: str | None = None
     """Address where the run is kept, such as s3://bucket/astmoa/RUN, for weights that are not in its folder.
     Default: the one that you started it with on this machine."""
+    trust_code: bool = False
+    """Run the code of the method that the run brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
-        from astmoa.export import export, export_all
+        from astmoa.export import export, export_all, trust_run
 
+        if self.trust_code:
+            trust_run(self.run_dir)
         if self.pick == "all":
             print(*export_all(self.run_dir, self.out, self.storage), sep="\n")
         else:
@@ -62,10 +66,15 @@ class Reproduce:
     Default: as recorded, where the bundle knows it."""
     json: bool = False
     """Print records as JSON lines; the last one is the result."""
+    trust_code: bool = False
+    """Run the code of the method that the bundle brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
+        from astmoa.bundle import trust
         from astmoa.reproduce import reproduce
 
+        if self.trust_code:
+            trust(self.bundle)
         result = reproduce(self.bundle, self.seeds, self.out, self.json, self.data_root, self.backbone, self.threads)
         if not result["inside"]:
             sys.exit(1)

@@ -158,8 +158,11 @@ class Predict:
     """Labels per clip."""
     json: bool = False
     """Print one JSON object per clip."""
+    trust_code: bool = False
+    """Run the code of the method that the bundle brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
+        from astmoa.bundle import trust
         from astmoa.export import Predictor, check_top
 
         if not self.clips:
@@ -167,6 +170,8 @@ class Predict:
         check_top(self.top)
         for folder in filter(Path.is_dir, self.clips):
             raise ConfigError(f"{folder} is a folder: name the sounds in it, such as {folder / '*.wav'}")
+        if self.trust_code:
+            trust(self.bundle)
         predictor = Predictor(self.bundle)
         for clip in self.clips:
             predictions = predictor.predict(clip, self.top)

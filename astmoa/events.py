@@ -64,7 +64,7 @@ def _trains_something(params: dict[str, int]) -> dict[str, int]:
 
 
 Config = Annotated[
-    dict[Label, Leaf | dict[Label, Leaf]],
+    dict[Label, Leaf | dict[Label, Leaf | dict[Label, Leaf]]],
     _has("method", "name", of=str),
     _has("data", "fold", of=int),
     _has("optim", "epochs", of=int),
@@ -118,6 +118,7 @@ class _Sweep(TypedDict):
     versions: NotRequired[dict[Label, Label]]
     package: NotRequired[Label | None]
     git_commit: NotRequired[Label | None]
+    methods: NotRequired[dict[Label, Annotated[str, StringConstraints(max_length=1 << 20)]]]
 
 
 @_open

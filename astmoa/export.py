@@ -19,6 +19,7 @@ from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, r
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.methods.classifier import AdaptedClassifier
+from astmoa.methods.outside import receive_all
 from astmoa.methods.params import check_size
 from astmoa.methods.tensors import difference
 from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
@@ -56,6 +57,11 @@ def export_all(run_dir: Path, out: Path, storage: str | None = None) -> list[Pat
         names.append(next(name for name in tries if name not in names))
     named = [(point, Path(out) / name) for point, name in zip(points, names, strict=True)]
     return _export(named, sweep, run_dir, "all", storage)
+
+
+def trust_run(run_dir: Path) -> None:
+    """Load the methods from outside that a run brings along: this runs the code of whoever started it."""
+    receive_all(load_sweep(run_dir).header.get("methods") or {})
 
 
 def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:

@@ -25,6 +25,7 @@ from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
 from astmoa.journal import NAME as JOURNAL
 from astmoa.lock import hold
+from astmoa.methods.outside import sources
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
 from astmoa.resume import check_unchanged, plain, stored_options, tracker
 from astmoa.shape import BackboneShape
@@ -229,6 +230,7 @@ def sweep_header(
         "versions": versions(),
         "package": package_hash(),
         "git_commit": git_commit(),
+        "methods": sources(),
     }
 
 

@@ -7,7 +7,7 @@ length, metric) and the backbone (`layers`) stays None.
 
 from astmoa.config.data import DATA_NAMES, DataConfig, DataName
 from astmoa.config.method import ExpertName, MethodConfig, MethodName
-from astmoa.config.reading import load_config, read_config
+from astmoa.config.reading import load_config, method_named, read_config
 from astmoa.config.recipes import RECIPES, complete
 from astmoa.config.trial import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
 
@@ -25,5 +25,6 @@ __all__ = [
     "TrialConfig",
     "complete",
     "load_config",
+    "method_named",
     "read_config",
 ]

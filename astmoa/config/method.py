@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,8 +12,10 @@ import tyro
 
 import astmoa.methods  # noqa: F401  (registers them)
 from astmoa.config.checks import MOST, at_least_one
+from astmoa.config.later import later
 from astmoa.errors import require
-from astmoa.methods.method import MOST_OF_A_KIND, Method, find, names
+from astmoa.methods.method import MOST_OF_A_KIND, DialValue, Method, OwnDials, known, names
+from astmoa.methods.outside import find
 
 ExpertName = Literal["bottleneck", "convpass", "conformer"]
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 else:
     MethodName = Literal[names()] | str
 """Of one that is registered."""
-_ABOUT = "\n".join(f"{name}: {find(name).about}." for name in names())
+_ABOUT = "\n".join(f"{name}: {known(name).about}." for name in names())
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,15 @@ class MethodConfig:
     """What the head reads. mean: all output tokens (Soft-MoA paper). cls: (CLS + distillation) / 2 (AAT).
     Default: cls for aat methods, mean for all others."""
 
+    own: Mapping[str, DialValue] = later(OwnDials())
+    """Dials that this method alone has, by name; what is not given has the method's default."""
+    code: Annotated[str | None, tyro.conf.Suppress] = later(None)
+    """Hash of the source of a method from outside, filled in: another source is another trial."""
+
     def __post_init__(self) -> None:
         kind = self.kind
+        object.__setattr__(self, "own", kind.own_values(self.own))
+        object.__setattr__(self, "code", kind.code)
         for key, choices in _METHOD_CHOICES.items():
             require(
                 getattr(self, key) in choices,
@@ -77,7 +87,14 @@ class MethodConfig:
     @property
     def kind(self) -> Method:
         """The method of this name. Raises ConfigError where there is none."""
-        return find(self.name)
+        return find(self.name, self.code)
+
+    def __getattr__(self, name: str) -> DialValue:
+        """Dials of the method's own are read like the others."""
+        own = self.__dict__.get("own", {})
+        if name in own:
+            return own[name]
+        raise AttributeError(f"{type(self).__name__} has no {name}")
 
     def resolved(self) -> MethodConfig:
         """The same method with every None replaced by the value used (but `layers`, which the backbone decides)."""

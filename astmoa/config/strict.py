@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,9 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         if origin is tuple and isinstance(value, list | tuple):
             item = typing.get_args(option)[0]
             return tuple(_value(item, element, f"{key}[{index}]") for index, element in enumerate(value))
+        if origin is Mapping and isinstance(value, dict):
+            kind = typing.get_args(option)[1]
+            return {name: _value(kind, item, f"{key}.{shown(name)}") for name, item in value.items()}
         if origin is Literal and value in typing.get_args(option):
             return value
         if option is float and (is_finite(value) or type(value) is float):

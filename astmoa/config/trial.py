@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from astmoa.config.later import identity
 from astmoa.config.method import MethodConfig
 from astmoa.config.strict import build
 from astmoa.errors import require
+from astmoa.methods.outside import nothing_is_loaded
 
 # Switches that reproduce the authors' published code where it departs from their paper; each is read in exactly one
 # place. docs/faithful.md says what each does and what it costs.
@@ -107,13 +107,14 @@ class TrialConfig:
         object.__setattr__(self, "faithful", tuple(sorted(switches)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries and lists, ready for JSON or YAML."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Plain nested dictionaries and lists, ready for JSON or YAML; without later fields at their defaults."""
+        return json.loads(json.dumps(identity(self)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrialConfig:
         """The inverse of `to_dict`. Raises ConfigError on an unknown key, a wrong type or an impossible value."""
-        return build(cls, values, "")
+        with nothing_is_loaded():
+            return build(cls, values, "")
 
     def hash(self) -> str:
         """Twelve hexadecimal digits that name this trial, once it is complete. Where the data lie (`data.root`) is not

@@ -8,11 +8,12 @@ that hold for all of them ask here. No tensor is needed to ask, so torch is impo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from astmoa.errors import ConfigError, shown
+from astmoa.errors import ConfigError, require
 from astmoa.shape import BackboneShape
 
 if TYPE_CHECKING:
@@ -58,6 +59,47 @@ class ParamCount:
         }
 
 
+DialValue = bool | int | float | str
+
+
+class OwnDials(dict[str, DialValue]):
+    """Values of a method's own dials by name; not to be changed, so that a configuration can be a key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A setting of one method alone, beside those that methods share: an attribute of its class, such as
+    `scale = Dial(1.0, choices=(0.1, 1.0, 10.0))`.
+
+    Its values have the type of its default; a whole number also stands for a float.
+    """
+
+    default: DialValue
+    choices: tuple[DialValue, ...] = ()
+    """The values that it may have, numbers from small to large. None given: any."""
+    about: str = ""
+    """What it does, one phrase."""
+
+    def checked(self, key: str, value: object) -> DialValue:
+        """The value, of the default's type. Raises ConfigError where it is none of this dial's."""
+        kind = type(self.default)
+        if kind is float and type(value) is int and abs(value) < 2**53:
+            value = float(value)
+        require(type(value) is kind, key, value, f"give {_KINDS[kind]}")
+        require(kind is not float or math.isfinite(value), key, value, "give a finite number")
+        require(not self.choices or value in self.choices, key, value, f"one of {', '.join(map(str, self.choices))}")
+        return value
+
+    def all_checked(self, key: str, values: Sequence[object]) -> tuple[DialValue, ...]:
+        return tuple(self.checked(key, value) for value in values)
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
 class Method:
     """One way to adapt a frozen backbone; its docstring's first line is how help texts and tables describe it."""
 
@@ -67,6 +109,10 @@ class Method:
     """Where it comes from."""
     dials: ClassVar[tuple[str, ...]] = ()
     """Fields of MethodConfig that it can be told, besides `pooling`."""
+    own: ClassVar[Mapping[str, Dial]] = {}
+    """Dials of its own: its attributes that are a `Dial`."""
+    code: ClassVar[str | None] = None
+    """Hash of the source of a method from outside, which is part of what its trials are."""
     peak_lr: ClassVar[float] = 5e-3
     """Learning rate where none is given."""
     weight_decay: ClassVar[float] = 0.1
@@ -85,6 +131,23 @@ class Method:
     """Does it insert a trained final LayerNorm itself? Then the head gets none besides."""
     solves_bottleneck: ClassVar[bool] = True
     """May a budget decide its bottleneck, if it has one?"""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.own = {**cls.own, **{name: value for name, value in vars(cls).items() if isinstance(value, Dial)}}
+        taken = [name for name in cls.own if name in SHARED_DIALS]
+        if taken:
+            raise ConfigError(f"{cls.__name__}: {taken[0]} is a dial that methods share: list it in `dials` instead")
+
+    def own_values(self, given: Mapping[str, object]) -> OwnDials:
+        """All its own dials, those that are not given at their defaults. Raises ConfigError for others' and for wrong
+        values."""
+        for key in given:
+            there = f"its own dials are {', '.join(self.own)}" if self.own else "it has no dials of its own"
+            require(key in self.own, f"method.own.{key}", given[key], f"{self.name} has no {key}; {there}")
+        return OwnDials(
+            {key: dial.checked(f"method.own.{key}", given.get(key, dial.default)) for key, dial in self.own.items()}
+        )
 
     def check(self, dials: Dials) -> None:
         """Raises ConfigError for values that do not go together; each by itself has been looked at."""
@@ -128,6 +191,10 @@ class Method:
         return (type(self).__doc__ or "").strip().split("\n")[0].rstrip(".")
 
 
+SHARED_DIALS = ("name", "num_experts", "slots_per_expert", "bottleneck_dim", "placement", "composition", "layers",
+                "expert", "convolution", "num_virtual_tokens", "pooling", "own", "code", "lr")  # fmt: skip
+"""Fields of MethodConfig, and what else a search varies."""
+
 Kind = TypeVar("Kind", bound=type[Method])
 _known: dict[str, Method] = {}
 
@@ -140,11 +207,9 @@ def register(kind: Kind) -> Kind:
     return kind
 
 
-def find(name: object) -> Method:
-    """The method of this name. Raises ConfigError with those that are known."""
-    if not isinstance(name, str) or name not in _known:
-        raise ConfigError(f"method.name={shown(name)} is not possible: one of {', '.join(_known)}")
-    return _known[name]
+def put(name: str, method: Method) -> None:
+    """Make a method from outside known, in place of the one that had the name."""
+    _known[name] = method
 
 
 def known(name: object) -> Method | None:
@@ -153,5 +218,5 @@ def known(name: object) -> Method | None:
 
 
 def names() -> tuple[str, ...]:
-    """Of all methods, in the order in which they are described."""
-    return tuple(_known)
+    """Of all methods of the package, in the order in which they are described."""
+    return tuple(name for name, method in _known.items() if method.code is None)

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
-from astmoa.sweep.space import ORDERED, Candidate, Space
+from astmoa.sweep.space import Candidate, Space, is_ordered
 
 SAMPLERS = {
     "nsga2": "NSGA-II: crosses and mutates the best of the last generation, by non-dominated front and crowding",
@@ -56,7 +56,9 @@ class Encoding:
                     self._of[name][key] = parameter
 
         self._distributions = {
-            parameter: IntDistribution(0, len(choices) - 1) if key in ORDERED else CategoricalDistribution(choices)
+            parameter: IntDistribution(0, len(choices) - 1)
+            if is_ordered(key, choices)
+            else CategoricalDistribution(choices)
             for parameter, (key, choices) in sorted(self._parameters.items())
         }
 
@@ -89,11 +91,11 @@ class Encoding:
         values: dict[str, Any] = {}
         for parameter, (key, choices) in self._parameters.items():
             choice = candidate[keys[parameter]] if parameter in keys else choices[0]
-            values[parameter] = choices.index(choice) if key in ORDERED else choice
+            values[parameter] = choices.index(choice) if is_ordered(key, choices) else choice
         return values
 
     def _suggest(self, trial: Trial, parameter: str) -> Any:
         key, choices = self._parameters[parameter]
-        if key in ORDERED:
+        if is_ordered(key, choices):
             return choices[trial.suggest_int(parameter, 0, len(choices) - 1)]
         return trial.suggest_categorical(parameter, choices)

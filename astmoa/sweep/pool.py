@@ -9,7 +9,7 @@ import numpy as np
 
 from astmoa.errors import ConfigError
 from astmoa.shape import BackboneShape
-from astmoa.sweep.space import ORDERED, Candidate, Space
+from astmoa.sweep.space import Candidate, Space, is_ordered
 
 
 class Pool:
@@ -24,8 +24,10 @@ class Pool:
         branches = [space.branch(name) for name in space.names]
         for key in dict.fromkeys(key for branch in branches for key in branch):
             union = dict.fromkeys(choice for branch in branches for choice in branch.get(key, ()))
-            self._levels[key] = {choice: i for i, choice in enumerate(sorted(union) if key in ORDERED else union)}
-        self._ordered = np.array([key in ORDERED for key in self._levels])
+            self._levels[key] = {
+                choice: i for i, choice in enumerate(sorted(union) if is_ordered(key, list(union)) else union)
+            }
+        self._ordered = np.array([is_ordered(key, list(level)) for key, level in self._levels.items()])
         self._codes = np.array([self.code(candidate) for candidate in self.candidates])
         self._rows = {tuple(code): row for row, code in enumerate(self._codes.tolist())}
         self.left = np.ones(len(self.candidates), dtype=bool)

@@ -15,7 +15,8 @@ from typing import Any
 
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.methods.method import find, known, names
+from astmoa.methods.method import Dial, known, names
+from astmoa.methods.outside import find, is_outside
 from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.proposals import Point
@@ -75,7 +76,9 @@ class Space:
 
     def method(self, candidate: Mapping[str, Any], shape: BackboneShape) -> MethodConfig:
         """Raises ConfigError for an impossible method, such as `both` with an odd number of experts."""
-        fields = {key: value for key, value in candidate.items() if key != "lr"}
+        own = find(candidate["name"]).own
+        fields = {key: value for key, value in candidate.items() if key != "lr" and key not in own}
+        fields["own"] = {key: value for key, value in candidate.items() if key in own}
         layers = fields.pop("layers", None)
         if layers is not None:
             chosen = tuple(LAYERS[layers](shape.num_layers))
@@ -184,25 +187,34 @@ def _checked(branch: Mapping[str, Any]) -> dict[str, Any]:
     name = branch.get("name") if isinstance(branch, Mapping) else None
     if isinstance(name, Sequence) and not isinstance(name, str) and len(name) == 1:
         name = name[0]
-    method = known(name)
-    if method is None:
+    if not isinstance(name, str) or (known(name) is None and not is_outside(name)):
         raise ConfigError(f"search space: a branch's name is {name!r}; give one of {', '.join(names())}")
-    dials = {*method.dials, "pooling", "lr"}
+    method = find(name)
+    keys = (*_KEYS, *method.own)
+    dials = {*method.dials, *method.own, "pooling", "lr"}
     for key, choices in branch.items():
         if key != "name":
             if key not in dials:
-                its = ", ".join(k for k in _KEYS if k in dials)
+                its = ", ".join(k for k in keys if k in dials)
                 raise ConfigError(f"search space: {name} has no {key}; its dials are {its}")
-            _check_choices(f"{name}.{key}", key, choices)
-    return {"name": name} | {key: tuple(branch[key]) for key in _KEYS if key in branch and key != "name"}
+            _check_choices(f"{name}.{key}", key, choices, method.own.get(key))
+    chosen = {key: tuple(branch[key]) for key in keys if key in branch and key != "name"}
+    return {"name": name} | {k: method.own[k].all_checked(k, v) if k in method.own else v for k, v in chosen.items()}
 
 
-def _check_choices(where: str, key: str, choices: Any) -> None:
+def is_ordered(key: str, choices: Sequence[Any]) -> bool:
+    """Are the choices numbers, of which some are nearer to each other than others?"""
+    return key in ORDERED or (key not in _KEYS and all(type(choice) in (int, float) for choice in choices))
+
+
+def _check_choices(where: str, key: str, choices: Any, own: Dial | None) -> None:
     if not isinstance(choices, Sequence) or isinstance(choices, str):
         raise ConfigError(f"search space: {where}={choices!r} is no list; give a list of choices")
     if not choices:
         raise ConfigError(f"the search space is empty: no choices for {where}")
-    if key in ORDERED:
+    if own is not None:
+        own.all_checked(where, choices)
+    elif key in ORDERED:
         for choice in choices:
             if type(choice) not in (int, float) or not math.isfinite(choice) or choice <= 0:
                 raise ConfigError(f"search space: {where}={choice!r} is not possible: give numbers above 0")
@@ -214,5 +226,5 @@ def _check_choices(where: str, key: str, choices: Any) -> None:
     twice = [choice for i, choice in enumerate(choices) if choice in choices[:i]]
     if twice:
         raise ConfigError(f"search space: {where} has {twice[0]!r} twice; name each choice once")
-    if key in ORDERED and list(choices) != sorted(choices):
+    if is_ordered(key, choices) and list(choices) != sorted(choices):
         raise ConfigError(f"search space: {where}={list(choices)} is out of order; give numbers from small to large")

@@ -15,6 +15,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from astmoa.backbone import PackedBackbone
 from astmoa.config import TrialConfig
 from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
 from astmoa.journal import NAME as JOURNAL
+from astmoa.methods.outside import receive_all, sources
 from astmoa.provenance import package_hash, redact
 from astmoa.storage import Store
 from astmoa.sweep.news import News
@@ -60,6 +62,8 @@ class WorkerSetup:
     """Hash of the driver's package: a worker of another version would train something else."""
     store: Store | None = None
     """Where trials are kept, if not in a `run_dir` that all machines see."""
+    methods: Mapping[str, str] = field(default_factory=sources)
+    """Sources of methods from outside: no other machine needs their files."""
     umask: int = field(default_factory=_umask)
     """The driver's: Ray's processes close to others what they write; the run folder is as open as its owner wants."""
 
@@ -70,6 +74,7 @@ class TrialWorker(tune.Trainable):
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
         os.umask(setup.umask)
         _check_machine(setup)
+        receive_all(setup.methods)
         torch.set_num_threads(setup.cpu_threads)
         self._setup = setup
         device = torch.device(setup.device)

@@ -8,7 +8,8 @@ from astmoa.backbone import Backbone
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.methods.classifier import AdaptedClassifier
-from astmoa.methods.method import find, names
+from astmoa.methods.method import names
+from astmoa.methods.outside import find
 from astmoa.methods.params import LARGEST, check_size, count_params, solve_bottleneck
 from astmoa.shape import BackboneShape
 from tests.conftest import make_model
