@@ -18,6 +18,7 @@ from astmoa.data_cli import Check
 from astmoa.doctor_cli import Doctor
 from astmoa.errors import ConfigError, exit_in_one_line, shown
 from astmoa.files import check_place
+from astmoa.method_cli import MethodCheck
 from astmoa.replay_cli import Replay
 from astmoa.shape import BackboneShape
 from astmoa.text import printable
@@ -213,6 +214,11 @@ class Data:
     """Look at a data set, or download it: astmoa data check NAME ROOT"""
 
 
+@dataclass(frozen=True)
+class Method:
+    """Try a method of your own on a tiny backbone: astmoa method check FILE.py:CLASS"""
+
+
 COMMANDS = {
     "train": Train,
     "params": Params,
@@ -224,6 +230,7 @@ COMMANDS = {
     "track": Track,
     "doctor": Doctor,
     "data": Data,
+    "method": Method,
 }
 
 
@@ -244,6 +251,10 @@ def _parse(args: list[str]):
         if args[1:2] and args[1] not in ("check", "--help", "-h"):
             raise ConfigError(f"astmoa data {args[1]}: no such command; there is astmoa data check NAME ROOT")
         return tyro.cli(Check, args=args[2:] or ["--help"], prog="astmoa data check")
+    if args and args[0] == "method":
+        if args[1:2] and args[1] not in ("check", "--help", "-h"):
+            raise ConfigError(f"astmoa method {args[1]}: no such command; there is astmoa method check FILE.py:CLASS")
+        return tyro.cli(MethodCheck, args=args[2:] or ["--help"], prog="astmoa method check")
     return tyro.extras.subcommand_cli_from_dict(COMMANDS, args=args, prog="astmoa", description=description)
 
 

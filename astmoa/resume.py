@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,10 +34,18 @@ def plain(options: StudyOptions) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
-def stored_options(study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False) -> Options:
+def joined(also: Iterable[str]) -> str:
+    """Methods from outside, as `own_runs` keeps them."""
+    return " ".join(also)
+
+
+def stored_options(
+    study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False, also_given: bool = False
+) -> Options:
     """The options that `run_dir` was last run with.
 
-    storage_given: is it told anew where the run is kept? Raises RunError for another study's or an older version's, and
+    storage_given, also_given: is it told anew where the run is kept, which methods from outside it compares? Raises
+    RunError for another study's or an older version's, and
     for an address that neither is nor was given by this user (see `own_runs`).
     """
     events = read_journal(run_dir)
@@ -59,6 +69,10 @@ def stored_options(study: str, options_type: type[Options], run_dir: Path, stora
             f"{run_dir}: it names {storage}, which this user has not given it on this machine: add --storage {storage} "
             f"where you trust that address, or --storage {run_dir.parent} to go on without it"
         )
+    also = values.get("also") or []
+    if also and not also_given and not own_runs.follows(events[0], "also", joined(map(str, also))):
+        again = joined(f"--also {shlex.quote(str(method))}" for method in also)
+        raise RunError(f"{run_dir}: it runs code that this user has not named on this machine: add {again} to do so")
     try:
         options = build(options_type, values, "--")
     except ConfigError as error:

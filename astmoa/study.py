@@ -27,11 +27,12 @@ from astmoa.journal import NAME as JOURNAL
 from astmoa.lock import hold
 from astmoa.methods.outside import sources
 from astmoa.provenance import git_commit, machine, package_hash, program, redact, versions
-from astmoa.resume import check_unchanged, plain, stored_options, tracker
+from astmoa.resume import check_unchanged, joined, plain, stored_options, tracker
 from astmoa.shape import BackboneShape
 from astmoa.storage import VARIABLE as STORAGE_VARIABLE
 from astmoa.storage import Store, Upload, bring_run, check_same_run, folder_of, is_address, split
 from astmoa.study_options import SOFT_MOA_SETTING, StudyOptions
+from astmoa.sweep.also import with_methods
 from astmoa.sweep.budget import Budget
 from astmoa.sweep.proposals import Point, replicate
 from astmoa.sweep.space import Space
@@ -81,7 +82,8 @@ def parse(
     if is_address(named):
         bring_run(named)
     storage_given = is_address(named) or _after("--storage", sys.argv[1:]) or os.environ.get(STORAGE_VARIABLE)
-    stored = stored_options(study, options_type, run_dir, bool(storage_given))
+    also_given = _after("--also", sys.argv[1:]) is not None
+    stored = stored_options(study, options_type, run_dir, bool(storage_given), also_given)
     if is_address(named):
         stored = dataclasses.replace(stored, storage=split(named)[0])
     options = tyro.cli(options_type, description=description, default=stored)
@@ -122,12 +124,13 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     check_cluster()
     template = options.template()
     backbone = load_backbone(options.backbone)
-    planned = points(options, backbone.shape)
+    planned = with_methods(points(options, backbone.shape), options.also)
     if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
     seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
     search = options.described(planned) if isinstance(planned, Space) else None
-    check_run_dir(out, {"study": study, "search": search}, keys=("study", "search"))  # before all sounds are read
+    before = {"study": study, "search": search, "methods": sources()}
+    check_run_dir(out, before, keys=("study", "methods", "search"))  # before all sounds are read
     if isinstance(planned, Space):
         parts = options.parts(planned, backbone.shape)  # wrong names are better found before all sounds are read
         confirmation = options.confirmation()
@@ -164,7 +167,7 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
         header["storage"] = redact(kept)
     header["tracker"] = redact(uri)
     upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
-    own_runs.note(sweep_id, storage=kept, tracking_uri=uri)
+    own_runs.note(sweep_id, storage=kept, tracking_uri=uri, also=joined(options.also))
     with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)

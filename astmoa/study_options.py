@@ -48,6 +48,7 @@ _NO_CHANGE = {
     "skip_bad_clips",
     "faithful",
     "only_paper",  # leaves points out
+    "also",  # adds some
     "storage",
     "resume",
     "max_failures",
@@ -82,6 +83,9 @@ class StudyOptions:
     resume: Path | None = None
     """Go on with this run folder, with the options that it was started with; those given besides may raise a bound.
     Also the address of a run that was kept there, such as s3://bucket/astmoa/RUN: it is brought here first."""
+    also: tuple[str, ...] = ()
+    """Methods of your own to compare with the study's, such as my_adapters.py:Scaled,bottleneck_dim=8 (see
+    docs/extending.md). Dials that are not given are at their defaults; a search tries their choices."""
     seeds: int = 2
     """Replicates of every configuration, with seeds 0, 1, ..."""
     folds: tuple[int, ...] = (1,)

@@ -17,7 +17,17 @@ FLOORS = [
     ["training", "report", "tracking"],
     ["sweep", "bundle", "bundle_facts", "export", "study_options"],
     ["resume", "search_options"],
-    ["study", "train_one", "reproduce", "data_cli", "doctor_cli", "bundle_cli", "replay_cli", "contributions"],
+    [
+        "study",
+        "train_one",
+        "reproduce",
+        "data_cli",
+        "doctor_cli",
+        "method_cli",
+        "bundle_cli",
+        "replay_cli",
+        "contributions",
+    ],
     ["cli"],
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

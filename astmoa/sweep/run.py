@@ -34,7 +34,7 @@ from astmoa.training.inputs import Inputs
 
 _MANY = 10**6  # trials of a search without a bound
 # What must be equal in the header when a run folder is gone on with.
-_HEADER_IDENTITY = ("study", "data", "backbone", "search")
+_HEADER_IDENTITY = ("study", "methods", "data", "backbone", "search")
 
 
 @holding  # before its journal is read: Ray takes up to a minute to start, and that would be acting on the past
@@ -159,10 +159,22 @@ def check_run_dir(
         raise RunError(f"{run_dir}: its journal begins with no sweep; choose another --out")
     for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
-        if before != now:
+        if key == "methods":
+            _check_sources(run_dir, before or {}, now or {})
+        elif before != now:
             changed = _search_difference(before, now) if key == "search" else difference(before, now)
             raise RunError(f"{run_dir}: written with another {key}: {changed}; choose another --out")
     return events
+
+
+def _check_sources(run_dir: Path, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raises RunError where a method from outside is another one by now. Others may join, if the study says so."""
+    for name, source in now.items():
+        if before.get(name, source) != source:
+            raise RunError(
+                f"{run_dir}: {name} has changed since this run began: bring its old source back (it is in the "
+                "journal's first line), or choose another --out"
+            )
 
 
 def _search_difference(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.methods.method import Dial, known, names
-from astmoa.methods.outside import find, is_outside
+from astmoa.methods.outside import find, is_outside, nothing_is_loaded
 from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
 from astmoa.sweep.proposals import Point
@@ -154,8 +154,23 @@ class Space:
 
     @classmethod
     def from_json(cls, branches: Sequence[Mapping[str, Any]]) -> Space:
-        """Raises ConfigError for what `to_json` did not write."""
-        return cls(branches)
+        """Raises ConfigError for what `to_json` did not write, and for a method from outside that is not loaded yet."""
+        with nothing_is_loaded():
+            return cls(branches)
+
+    def and_method(self, method: MethodConfig, given: Sequence[str]) -> Space:
+        """With a branch more: the dials `given` as they are there; of all others every choice of the method's own, and
+        of those that methods share the choices that the space has for them already."""
+        kind, branch = method.kind, {"name": method.name}
+        values = {**vars(method), **method.own}
+        for key in (*kind.dials, "lr"):
+            there = next((other[key] for other in self.branches if key in other), None)
+            choices = there if key == "layers" or key not in given else (values[key],)
+            if choices is not None:
+                branch[key] = choices
+        for key, dial in kind.own.items():
+            branch[key] = (values[key],) if key in given or not dial.choices else dial.choices
+        return Space((*self.branches, branch))
 
 
 def space_difference(old: Space, new: Space) -> str:
