@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from astmoa.journal import NAME, read_journal
-from astmoa.sweep.doctor import LEAST_DISK
+from astmoa.sweep.ray_folder import LEAST_DISK
 from tests.disks import fill, small_disk
 from tests.sweep.machines import until
 from tests.test_export import write_tones
@@ -75,15 +75,15 @@ def test_the_temporary_folders_disk(command, tmp_path):
             tracker = ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
             first = run([*command, *tracker, "--out", out], disk, out / NAME, **mine)
             assert (disk / "filler").exists()
-            assert first.returncode in (0, 2), first.stderr
+            assert first.returncode == 2, first.stderr
             assert "Traceback" not in first.stderr
-            if first.returncode:
-                assert "No space left on device" in first.stderr.splitlines()[-1]
-                full = run([*command, "--resume", out], **mine)
-                assert (full.returncode, "Traceback" in full.stderr) == (2, False), full.stderr
-                (disk / "filler").unlink()
-                again = run([*command, "--resume", out], **mine)
-                assert again.returncode == 0, again.stderr
+            assert f"error: no space left in {disk}, where Ray works" in first.stderr.splitlines()[-1]
+            full = run([*command, "--resume", out], **mine)
+            assert full.returncode == 2, full.stderr
+            assert f"0.00 GiB are free in {disk}, where Ray works, 1 are needed" in full.stderr.splitlines()[-1]
+            (disk / "filler").unlink()
+            again = run([*command, "--resume", out], **mine)
+            assert again.returncode == 0, again.stderr
             check_each_epoch_once(out)
     finally:
         shutil.rmtree(home)

@@ -25,9 +25,9 @@ from astmoa.storage import Store, is_address, join, split
 from astmoa.sweep import probe
 from astmoa.sweep.autoscaler import WHY, missing, wait_for
 from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
+from astmoa.sweep.ray_folder import LEAST_DISK
 
 LEAST_MEMORY = 1 << 30
-LEAST_DISK = 1 << 30
 SHARED = "give --storage a folder that all machines share, or s3://..."
 PATIENCE = 25.0
 """Seconds that a machine has to answer."""

@@ -28,7 +28,7 @@ import psutil
 import ray
 
 from astmoa.errors import RunError
-from astmoa.sweep.ray_folder import Folder, base_folder, closed_to_others, make_folder, remove_stale
+from astmoa.sweep.ray_folder import Folder, base_folder, check_room, closed_to_others, make_folder, remove_stale
 
 TRIES = 4
 PAUSES = (5.0, 15.0, 30.0)
@@ -55,6 +55,7 @@ def start(object_store_memory: int) -> None:
     base = base_folder()
     remove_stale(base)
     for number in range(1, TRIES + 1):
+        check_room(base)
         made = make_folder(base)
         try:
             # The last time as Ray does it by itself: in case that it is another Ray, which does not bear the rest.
@@ -96,6 +97,15 @@ def stop(keep_logs: bool = False) -> Path | None:
 def folder() -> Path | None:
     """Of the Ray that runs, if it is one of ours: removed with it."""
     return _folder.path if _folder is not None else None
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Was it the disk where Ray works, that had no room?"""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _folder is not None
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _try(folder: Folder, object_store_memory: int, light: contextlib.AbstractContextManager) -> str | None:

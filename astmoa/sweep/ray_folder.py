@@ -18,6 +18,8 @@ from astmoa.errors import RunError
 
 LONGEST_SOCKET = 107
 """Bytes of a path, as Linux allows them to a socket."""
+LEAST_DISK = 1 << 30
+"""Bytes that are free where Ray works: for its logs, and features that do not fit its object store."""
 _IN_BASE = "/astmoa-12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 
 
@@ -78,6 +80,18 @@ def base_folder() -> Path:
     other = os.environ.get("TMPDIR", "")
     fits = len(os.fsencode(other)) <= most and os.path.isabs(other) and os.access(other, os.W_OK | os.X_OK)
     return Path(other if fits else "/tmp")
+
+
+def check_room(base: Path) -> None:
+    """Raises RunError where too little is free: Ray itself would not come up, without a word why."""
+    while not base.exists():
+        base = base.parent
+    free = shutil.disk_usage(base).free
+    if free < LEAST_DISK:
+        raise RunError(
+            f"{free / 2**30:.2f} GiB are free in {base}, where Ray works, {LEAST_DISK >> 30} are needed: make room "
+            "there, or set RAY_TMPDIR"
+        )
 
 
 def make_folder(base: Path) -> Folder:

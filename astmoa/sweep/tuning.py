@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import ray
 from ray import tune
 
+from astmoa.errors import RunError
 from astmoa.provenance import redact
 from astmoa.sweep import own_ray
 from astmoa.sweep.bridge import DriverCallback, DriverScheduler, DriverSearcher
@@ -41,6 +42,11 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
         try:
             return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
         except Exception as error:
+            if not driver.finished and own_ray.is_disk_full(error):
+                raise RunError(
+                    f"no space left in {own_ray.folder().parent}, where Ray works: make room there, or set RAY_TMPDIR; "
+                    "then go on with --resume"
+                ) from error
             if not driver.finished and driver.num_epochs == epochs:
                 _leave()
                 raise
