@@ -20,6 +20,7 @@ _HOME = {
     "astmoa.sweep.space": ("Space",),
     "astmoa.study_options": ("StudyOptions",),
     "astmoa.search_options": ("SearchOptions",),
+    "astmoa.interface": ("Model", "Run", "export", "load_bundle", "load_run", "run_study", "train"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(["__version__", *_WHERE])
@@ -27,6 +28,7 @@ __all__ = sorted(["__version__", *_WHERE])
 if TYPE_CHECKING:
     from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig
     from astmoa.errors import AstmoaError, BackboneError, ConfigError, DataError, RunError
+    from astmoa.interface import Model, Run, export, load_bundle, load_run, run_study, train
     from astmoa.methods.adapters import Adapter, Placed, Site
     from astmoa.methods.method import Dial, Method, ParamCount
     from astmoa.methods.params import count_params, solve_bottleneck

@@ -31,7 +31,7 @@ class Export:
     """Run the code of the method that the run brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
-        from astmoa.export import export, export_all, trust_run
+        from astmoa.bundles.export import export, export_all, trust_run
 
         if self.trust_code:
             trust_run(self.run_dir)
@@ -70,7 +70,7 @@ class Reproduce:
     """Run the code of the method that the bundle brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
-        from astmoa.bundle import trust
+        from astmoa.bundles.bundle import trust
         from astmoa.reproduce import reproduce
 
         if self.trust_code:

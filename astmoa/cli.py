@@ -163,8 +163,8 @@ class Predict:
     """Run the code of the method that the bundle brings along, if it is one from outside: trust its author?"""
 
     def run(self) -> None:
-        from astmoa.bundle import trust
-        from astmoa.export import Predictor, check_top
+        from astmoa.bundles.bundle import trust
+        from astmoa.bundles.export import Predictor, check_top
 
         if not self.clips:
             raise ConfigError("no clip given: name at least one audio file")

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from astmoa.audio.fbank import SILENCE, padding
+from astmoa.bundles.export import Predictor
 from astmoa.errors import DataError, RunError
-from astmoa.export import Predictor
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.moa import DenseMoA, SoftMoA
 from astmoa.training.inputs import DeviceData, Inputs, open_inputs

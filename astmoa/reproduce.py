@@ -17,8 +17,8 @@ from scipy import stats
 
 from astmoa.audio.datasets import open_data
 from astmoa.backbone import load_backbone
-from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle
-from astmoa.bundle_facts import MOST_THREADS, Facts
+from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle
+from astmoa.bundles.facts import MOST_THREADS, Facts
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, DataError
 from astmoa.provenance import git_commit, machine, versions

@@ -12,6 +12,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def main(
     """
     told = exit_in_one_line("the same command with the same --out goes on from here")
     with told, contextlib.ExitStack() as held:
-        out = run_study(study, parse(study, options_type, description, held), points, paper)
+        out = run_and_show(study, parse(study, options_type, description, held), points, paper)
         if then is not None:
             then(out)
 
@@ -98,19 +99,49 @@ def _after(flag: str, arguments: list[str]) -> str | None:
     return given[-1] if given else arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else None
 
 
-def run_study(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
+def run_and_show(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
+    """Run a study as a program: with its table on the terminal, and exit code 130 where it was interrupted.
+
+    Returns the run folder. Raises RunError as `run`, and where no trial completed.
+    """
+    ended = run(study, options, points, paper, [redact(argument) for argument in sys.argv])
+    show(ended.out, ended.tracker, tracking_error=ended.tracking_error)
+    if ended.interrupted:
+        again = shlex.join([program("python"), redact(sys.argv[0]), "--resume", str(ended.out)])
+        tell(f"Go on with: {again}")
+        sys.exit(130)
+    check_any_completed(ended.out)
+    return ended.out
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a study has come to."""
+
+    out: Path
+    """Its run folder."""
+    tracker: str
+    """Address of the tracker that its runs are in."""
+    interrupted: bool
+    tracking_error: str | None
+    """Why the tracker is behind, if it is."""
+
+
+def run(study: str, options: StudyOptions, points: Plan, paper: str | None, argv: list[str]) -> Ended:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder.
 
-    Raises RunError where another process has the run folder, before anything of it is read.
+    argv: how the study was called, for the journal. Raises RunError where another process has the run folder, before
+    anything of it is read.
     """
     out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
     with hold(out):  # before libraries are imported that take seconds
-        return _run_study(study, options, points, paper, out, kept)
+        return _run(study, options, points, paper, argv, out, kept)
 
 
-def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | None, out: Path, kept: str | None) -> Path:
+def _run(
+    study: str, options: StudyOptions, points: Plan, paper: str | None, argv: list[str], out: Path, kept: str | None
+) -> Ended:
     from astmoa.backbone import load_backbone
-    from astmoa.records import load_sweep
     from astmoa.sweep.cluster import check_cluster
     from astmoa.sweep.run import check_run_dir, run_sweep  # ray is imported when a sweep runs, not by `--help`
     from astmoa.tracking import LiveMirror
@@ -150,7 +181,6 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     uri, another = tracker(out, options.tracking_uri)
     if another:
         tell(another)
-    argv = [redact(argument) for argument in sys.argv]
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
         header["search"] = search
@@ -175,16 +205,17 @@ def _run_study(study: str, options: StudyOptions, points: Plan, paper: str | Non
     tell(f"Ended: {reason}.")
     if uploaded is not None and uploaded.error:
         tell(f"Storage is behind: {uploaded.error}")
-    show(out, uri, tracking_error=mirror.error)
-    if reason == "interrupted":
-        again = shlex.join([program("python"), argv[0], "--resume", str(out)])
-        tell(f"Go on with: {again}")
-        sys.exit(130)
+    return Ended(out, uri, reason == "interrupted", mirror.error)
+
+
+def check_any_completed(out: Path) -> None:
+    """Raises RunError, with the first trial's error, where all have failed."""
+    from astmoa.records import load_sweep
+
     sweep = load_sweep(out)
     if not sweep.states["completed"] and sweep.states["failed"]:
         first = next(trial.error for trial in sweep.trials if trial.error)
         raise RunError(f"no trial completed; the first failed with: {first}")
-    return out
 
 
 def tell(line: str) -> None:
@@ -240,7 +271,7 @@ def sweep_header(
 def finish(out: Path, storage: str | None = None) -> None:
     """Write table, picture and best bundle, from the journal alone.
     A sweep without a completed trial gets what there is."""
-    from astmoa.export import export
+    from astmoa.bundles.export import export
     from astmoa.records import load_sweep
     from astmoa.report.pictures import frontier_picture
     from astmoa.report.tables import write_tables

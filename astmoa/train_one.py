@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from astmoa.backbone import load_backbone
-from astmoa.bundle import ADAPTER, check_replaceable, write_bundle
+from astmoa.bundles.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.lock import hold
@@ -29,51 +29,57 @@ BUNDLE = "bundle"
 """In a trial's folder."""
 
 
-def train_one(config: TrialConfig, out: Path | None, as_json: bool = False) -> dict:
+def train_one(config: TrialConfig, out: Path | None, as_json: bool = False, quiet: bool = False) -> dict:
     """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there.
+
+    quiet: print nothing; the epochs' records are then in what is returned, under "epochs".
 
     Raises RunError where `out` cannot be written or another process has it, ConfigError where the machine's memory is
     too small, before anything is trained as far as that is known then.
     """
     try:
         with hold(out) if out is not None else contextlib.nullcontext():
-            return _train(config, out, as_json)
+            return _train(config, out, as_json, quiet)
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"out of device memory ({first_line(error)[:200]}): lower --optim.batch-size, or train in bf16"
         ) from error
 
 
-def _train(config: TrialConfig, out: Path | None, as_json: bool) -> dict:
+def _train(config: TrialConfig, out: Path | None, as_json: bool, quiet: bool) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(config.backbone.name)
     check_size(config.method, backbone.shape)
     if out is not None:
         check_out(out)
-    inputs = open_inputs(config.data)
+    inputs = open_inputs(config.data, progress=not quiet)
     backbone.fit_positions(inputs.num_frames)
     params = check_size(config.method, backbone.shape, len(inputs.label_names)).to_dict()
     _check_memory(params["num_trainable_params"], device)
     backbone.model.to(device)
     start = time.perf_counter()
     with Trial(config, backbone, DeviceData(inputs, device), out) as trial:
-        if inputs.bad_clips and not as_json:
+        if inputs.bad_clips and not as_json and not quiet:
             print(f"{len(inputs.bad_clips)} unreadable clip{'s' * (len(inputs.bad_clips) > 1)} left out")
         if trial.note:
             print(printable(f"warning: {trial.note}"), file=sys.stderr)
-        if not as_json:
+        if not as_json and not quiet:
             print(
                 f"{config.method.name}: {params['num_trainable_params']:,} trainable parameters, "
                 f"{config.optim.epochs} epochs"
             )
+        records = []
         for record in trial.epochs():
-            print(json.dumps(record) if as_json else _line(record, trial, start), flush=True)
+            records.append(record)
+            if not quiet:
+                print(json.dumps(record) if as_json else _line(record, trial, start), flush=True)
         end = {**trial.test(), "params": params}
-        print(
-            json.dumps(end)
-            if as_json
-            else f"best epoch {end['best_epoch']}: val {end['val_accuracy']:.4f}, test {end['test_accuracy']:.4f}"
-        )
+        if not quiet:
+            print(
+                json.dumps(end)
+                if as_json
+                else f"best epoch {end['best_epoch']}: val {end['val_accuracy']:.4f}, test {end['test_accuracy']:.4f}"
+            )
         if out is not None:
             trial.save_adapter(out / ADAPTER)
             facts = {
@@ -97,9 +103,9 @@ def _train(config: TrialConfig, out: Path | None, as_json: bool) -> dict:
                 "git_commit": git_commit(),
             }
             bundle = write_bundle(out / BUNDLE, config, out / ADAPTER, list(inputs.label_names), facts)
-            if not as_json:
+            if not as_json and not quiet:
                 print(f"bundle: {bundle}")
-    return end
+    return {**end, "epochs": records} if quiet else end
 
 
 def check_out(out: Path) -> None:

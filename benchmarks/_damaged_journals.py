@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import astmoa.export
+import astmoa.bundles.export
 import astmoa.report.pictures
 import astmoa.sweep.replay  # noqa: F401 (what a case imports would count as its time)
 from astmoa.journal import NAME, read_journal

@@ -27,8 +27,8 @@ from safetensors.torch import load_file, save_file
 
 from astmoa import reproduce
 from astmoa.backbone import load_backbone
+from astmoa.bundles.export import export
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete, read_config
-from astmoa.export import export
 from astmoa.methods.params import check_size
 from astmoa.train_one import train_one
 from astmoa.training.checkpoint import load_tensors, save_tensors

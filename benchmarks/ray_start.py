@@ -131,8 +131,9 @@ def session_of(pid: int) -> int | None:
 
 @contextlib.contextmanager
 def busy(number: int):
-    """That many processes that compute."""
-    processes = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(number)]
+    """That many processes that compute, each in a session of its own: Linux shares the cores out between those."""
+    command = [sys.executable, "-S", "-c", "while True: pass"]
+    processes = [subprocess.Popen(command, start_new_session=True) for _ in range(number)]
     try:
         time.sleep(min(number, 5))
         yield

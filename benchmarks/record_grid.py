@@ -23,7 +23,7 @@ from astmoa.config import TrialConfig
 from astmoa.errors import DataError, RunError, exit_in_one_line
 from astmoa.records import SweepRecord, load_sweep
 from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, run_study
+from astmoa.study import StudyOptions, run_and_show
 from astmoa.sweep.curves import PER_EPOCH, Curve, Curves
 from astmoa.sweep.proposals import Point
 from astmoa.sweep.space import Space
@@ -120,7 +120,7 @@ def main(options: Options) -> None:
         seeds=options.seeds,
         precision="bf16",
     )
-    run_study("record_grid", study, points)
+    run_and_show("record_grid", study, points)
     recorded_curves(load_sweep(options.out)).save(options.curves)
     print(f"Curves: {options.curves} ({options.curves.stat().st_size:,} bytes)")
 

@@ -33,7 +33,7 @@ from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError, exit_in_one_line
 from astmoa.report import whole_file
 from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, parse, run_study
+from astmoa.study import StudyOptions, parse, run_and_show
 from astmoa.sweep.proposals import Point
 from astmoa.text import printable
 
@@ -124,7 +124,7 @@ def main() -> None:
         if options.bundle is not None:
             analyse(options.bundle, options)
         else:
-            out = run_study("contributions", options, points)
+            out = run_and_show("contributions", options, points)
             analyse(out / "best", dataclasses.replace(options, out=out))
 
 

@@ -15,14 +15,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astmoa import bundle as bundles
 from astmoa.audio.decode import load_clip
 from astmoa.backbone import load_backbone
-from astmoa.bundle import read_bundle, write_bundle
+from astmoa.bundles import bundle as bundles
+from astmoa.bundles.bundle import read_bundle, write_bundle
+from astmoa.bundles.export import Predictor
 from astmoa.cli import main
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.errors import AstmoaError, BackboneError, ConfigError, RunError
-from astmoa.export import Predictor
 from astmoa.reproduce import reproduce
 from astmoa.train_one import train_one
 from astmoa.training.checkpoint import load_tensors, save_tensors
@@ -70,7 +70,7 @@ def quick(monkeypatch, tiny_folder):
     def load(name):
         return packed.unpack() if name == tiny_folder else load_backbone(name)
 
-    monkeypatch.setattr("astmoa.export.load_backbone", load)
+    monkeypatch.setattr("astmoa.bundles.export.load_backbone", load)
 
 
 def facts_of(folder):
@@ -334,7 +334,7 @@ def test_only_json_is_on_standard_output(whole, clip, quick, monkeypatch, capfd)
         ctypes.CDLL(None).puts(b"alac_decode_block : Ooops!")
         return load_clip(path, seconds)
 
-    monkeypatch.setattr("astmoa.export.load_clip", puzzled)
+    monkeypatch.setattr("astmoa.bundles.export.load_clip", puzzled)
     main(["predict", str(whole), str(clip), "--json"])
     out, err = capfd.readouterr()
     assert json.loads(out)["clip"] == str(clip)

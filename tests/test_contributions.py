@@ -14,10 +14,10 @@ import torch
 from astmoa.audio.datasets import open_data
 from astmoa.audio.fbank import GREY, SILENCE
 from astmoa.backbone import Backbone
+from astmoa.bundles.export import Predictor
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.contributions import Contributions, bundle_inputs, contributions, mixtures, on_test_clips
 from astmoa.errors import DataError, RunError
-from astmoa.export import Predictor
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.moa import SoftMoA
 from astmoa.train_one import train_one

@@ -28,7 +28,7 @@ SEARCHED = search_events(TRIALS + CONFIRMING)
 
 def readers(run_dir):
     """All that reads a run folder, and needs no tracker, no Ray and no weights."""
-    from astmoa.export import pick_point
+    from astmoa.bundles.export import pick_point
     from astmoa.records import front_probabilities, load_sweep, standing
     from astmoa.report.tables import rich_table, write_tables
     from astmoa.resume import stored_options

@@ -13,9 +13,9 @@ import yaml
 
 from astmoa.audio.datasets import open_data
 from astmoa.backbone import load_backbone
+from astmoa.bundles.export import Predictor, export, export_all
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.errors import AstmoaError, BackboneError, ClipError, ConfigError, RunError
-from astmoa.export import Predictor, export, export_all
 from astmoa.records import load_sweep
 from astmoa.train_one import train_one
 from astmoa.training.checkpoint import load_tensors, save_tensors

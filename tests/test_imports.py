@@ -15,7 +15,7 @@ FLOORS = [
     ["own_runs"],
     ["audio", "backbone", "backbone_folder", "records", "storage"],
     ["training", "report", "tracking"],
-    ["sweep", "bundle", "bundle_facts", "export", "study_options"],
+    ["sweep", "bundles", "study_options"],
     ["resume", "search_options"],
     [
         "study",
@@ -28,7 +28,7 @@ FLOORS = [
         "replay_cli",
         "contributions",
     ],
-    ["cli"],
+    ["interface", "cli"],
 ]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 ONLY = {"ray": {"sweep"}, "optuna": {"sweep"}, "mlflow": {"tracking"}, "peft": {"methods"}}
@@ -72,7 +72,7 @@ def test_no_arrow_runs_back_up():
 
 def test_sweeping_and_training_do_not_know_who_reads_their_records():
     """But for dominance, which a sweep decides by while it runs."""
-    readers = {"tracking", "frontier", "report", "export", "records"}
+    readers = {"tracking", "frontier", "report", "bundles", "records"}
     for room, path in modules():
         if room in {"sweep", "training", "methods", "backbone", "audio", "config"}:
             known = {name.split(".")[1] for name in imports(path) if name.startswith("astmoa.")}
@@ -88,7 +88,7 @@ def test_ray_optuna_and_mlflow_have_one_room_each():
 
 def test_importing_astmoa_and_its_trainer_brings_none_of_them():
     code = (
-        "import sys, astmoa, astmoa.cli, astmoa.training.trial, astmoa.backbone, astmoa.export, astmoa.study;"
+        "import sys, astmoa, astmoa.cli, astmoa.training.trial, astmoa.backbone, astmoa.bundles.export, astmoa.study;"
         "print([m for m in ('ray', 'optuna', 'mlflow', 'peft') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,8 +4,8 @@ import stat
 import pytest
 
 from astmoa import own_runs
+from astmoa.bundles.export import export
 from astmoa.errors import RunError
-from astmoa.export import export
 from astmoa.journal import FORMAT
 from astmoa.resume import plain, stored_options
 from astmoa.search_options import SearchOptions
@@ -81,7 +81,9 @@ def test_an_export_follows_no_address_of_a_strangers_journal(tmp_path, no_store)
 
 def test_an_export_follows_what_was_given(tmp_path, monkeypatch):
     run, asked = run_folder(tmp_path / "run"), []
-    monkeypatch.setattr("astmoa.export.fetch", lambda run_dir, name, address: asked.append(address) or run_dir / name)
+    monkeypatch.setattr(
+        "astmoa.bundles.export.fetch", lambda run_dir, name, address: asked.append(address) or run_dir / name
+    )
     own_runs.note("mine", storage=f"{ADDRESS}/run")
     for given in (None, "s3://given/run"):
         with pytest.raises(RunError, match="is gone: pick another point"):

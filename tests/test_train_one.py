@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from astmoa import train_one as module
+from astmoa.bundles.export import Predictor
 from astmoa.cli import main
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete
 from astmoa.errors import ConfigError, RunError
-from astmoa.export import Predictor
 from astmoa.train_one import train_one
 from astmoa.training.checkpoint import load_tensors
 from tests.disks import fill, small_disk

@@ -41,16 +41,30 @@ def load_clip(path: Path | str, seconds: float | None = None) -> torch.Tensor:
         samples, rate = _read(path, seconds)
     except (soundfile.SoundFileError, OSError) as error:
         raise ClipError(path, reason(error)) from error
+    return resampled(samples, rate, seconds, path)
+
+
+def resampled(samples: np.ndarray, rate: int, seconds: float | None, named: object) -> torch.Tensor:
+    """The first `seconds` (None: all) of [samples] float32 at `rate` Hz as [samples] at 16 kHz.
+
+    named: where they come from. Raises ClipError for samples that are silent throughout, or not finite.
+    """
     if not samples.any():
         part = "" if seconds is None else f" in the first {seconds:g} s"
-        raise ClipError(path, f"all samples are zero{part}: record it again or remove it")
+        raise ClipError(named, f"all samples are zero{part}: record it again or remove it")
     if not (np.abs(samples) < 1e9).all():
-        raise ClipError(path, "samples are NaN, infinite or absurdly large: export it again or remove it")
+        raise ClipError(named, "samples are NaN, infinite or absurdly large: export it again or remove it")
     # The kernel of resample has as many rows as the reduced ratio's numerator: 44,101 Hz would need gigabytes. Ratios
     # up to 1/1000 are exact for every usual rate and within a millionth for the others.
     ratio = Fraction(SAMPLE_RATE, rate).limit_denominator(1000)
     wave = torchaudio.functional.resample(torch.from_numpy(samples), ratio.denominator, ratio.numerator)
     return wave if seconds is None else wave[: num_samples(seconds)]
+
+
+def check_rate(rate: int, named: object) -> None:
+    """Raises ClipError for what is no rate of sound."""
+    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise ClipError(named, f"a sample rate of {rate} Hz is not sound: correct its header or convert it again")
 
 
 def _read(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
@@ -65,10 +79,7 @@ def _read(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
                 if rate not in (0, sound.samplerate):
                     raise ClipError(path, "its parts have different sample rates: convert it to WAV or FLAC")
                 rate = sound.samplerate
-                if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
-                    raise ClipError(
-                        path, f"a sample rate of {rate} Hz is not sound: correct its header or convert it again"
-                    )
+                check_rate(rate, path)
                 wanted = MOST_FRAMES if seconds is None else -int(-seconds * rate // 1) - there  # rounded up
                 most = min(wanted, known_frames(sound, part) or wanted)
                 found = [block.mean(axis=1) for block in read_blocks(sound, most, "float32")]

@@ -119,11 +119,12 @@ def machines(up):
 
 @pytest.fixture(scope="module")
 def sweep(up, machines, tmp_path_factory):
-    """The words after `ray submit FILE`: a sweep of sounds that only the head has."""
+    """The words after `ray submit FILE`: a sweep of sounds, and of a method besides, that only the head has."""
     up.ray("rsync-up", f"{write_tones(tmp_path_factory.mktemp('tones'))}/", "~/sounds/")
+    up.ray("rsync-up", f"{ROOT}/docs/examples/my_adapters.py", "~/my_adapters.py")
     data = ("--data", "csv", "--data-root", "sounds", "--seconds", "0.6")
     data += (f"--tracking-uri=http://ann:{SECRET}@127.0.0.1:{up.port}",)  # MLflow asks for none, and does not mind
-    return ("sweeps/n_vs_p.py", "--", *SWEEP, *data)
+    return ("sweeps/n_vs_p.py", "--", *SWEEP, *data, "--also", "my_adapters.py:Scaled,bottleneck_dim=2")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,8 @@ def test_every_machine_has_installed_what_the_constraints_say(up, machines):
 def test_a_submitted_sweep_runs_there_with_its_arguments(up, submitted):
     (run_dir,) = up.kept.glob("n_vs_p-*")
     sweep = load_sweep(run_dir)
-    assert sweep.states["completed"] == 6
+    assert sweep.states["completed"] == 7
+    assert [trial.label for trial in sweep.trials if trial.config["method"].get("code")] == ["Scaled r2"]
     assert sweep.header["options"]["budget"] == 120000
     assert {len(trial.epochs) for trial in sweep.trials} == {EPOCHS}
     assert "Tracking is behind" not in submitted
@@ -158,7 +160,7 @@ def test_the_tracker_on_the_head_has_it_and_is_reached_through_a_tunnel(up, subm
         client = MlflowClient(uri)
         (experiment,) = [e for e in client.search_experiments() if "n_vs_p" in e.name]
         runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 7
+    assert len(runs) == 8
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
@@ -233,7 +235,7 @@ def test_a_sweep_ends_as_if_nothing_had_happened_where_a_host_loses_power_and_an
     (undisturbed,) = up.kept.glob("n_vs_p-*")
     assert epochs() == learned(undisturbed)
     adapters = [path.relative_to(undisturbed) for path in undisturbed.glob("trials/*/adapter.safetensors")]
-    assert len(adapters) == 6
+    assert len(adapters) == 7
     for adapter in adapters:
         (before, _), (after, _) = load_tensors(undisturbed / adapter), load_tensors(run_dir / adapter)
         assert all(torch.equal(before[name], after[name]) for name in before)

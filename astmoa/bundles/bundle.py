@@ -25,7 +25,7 @@ import torch
 import yaml
 
 from astmoa.backbone import Backbone
-from astmoa.bundle_facts import Facts, check_facts, check_labels
+from astmoa.bundles.facts import Facts, check_facts, check_labels
 from astmoa.config import TrialConfig, load_config, method_named
 from astmoa.errors import BackboneError, ConfigError, RunError
 from astmoa.methods.outside import LARGEST, digest, receive, sources

@@ -15,7 +15,7 @@ from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
 from astmoa.audio.standard_output import kept_clean
 from astmoa.backbone import Backbone, load_backbone
-from astmoa.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
+from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.methods.classifier import AdaptedClassifier
@@ -213,7 +213,10 @@ class Predictor:
     def features(self, clip: Path | str) -> torch.Tensor:
         """[1, frames, 128], rounded to half precision as the feature store's, so that logits are those of training."""
         with kept_clean():
-            sound = load_clip(clip, self.seconds)
+            return self.features_of(load_clip(clip, self.seconds))
+
+    def features_of(self, sound: torch.Tensor) -> torch.Tensor:
+        """The same of [samples] at 16 kHz."""
         frames = fbank(sound)[: self.num_frames]
         features = torch.full((1, self.num_frames, NUM_MEL_BINS), padding(self.config.faithful))
         features[0, : len(frames)] = frames
@@ -222,14 +225,22 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, clip: Path | str) -> torch.Tensor:
         """[classes] float32"""
-        features = self.features(clip).to(self.device)  # outside of autocast: the front end stays exact
+        return self.logits_of(self.features(clip))
+
+    @torch.inference_mode()
+    def logits_of(self, features: torch.Tensor) -> torch.Tensor:
+        """[1, frames, 128] -> [classes] float32"""
+        features = features.to(self.device)  # outside of autocast: the front end stays exact
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):  # as it was trained
             return self.classifier(features)[0].float().cpu()
 
     def predict(self, clip: Path | str, top: int = 5) -> list[Prediction]:
         """The `top` labels with their probabilities, most probable first; in multi-label data each has its own."""
         check_top(top)
-        logits = self.logits(clip)
+        return self.predictions(self.logits(clip), top, clip)
+
+    def predictions(self, logits: torch.Tensor, top: int, clip: object) -> list[Prediction]:
+        """[classes] -> labels with their probabilities, of the clip that is so named."""
         if not logits.isfinite().all():
             raise RunError(
                 f"{self.bundle} makes no finite numbers of {clip}: its weights are of no use; export it again"

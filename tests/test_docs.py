@@ -1,0 +1,36 @@
+"""What the pages show is what runs."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_the_pages_method_is_the_one_that_is_tested():
+    assert blocks("extending.md")[0] == (DOCS / "examples" / "my_adapters.py").read_text()
+
+
+def test_its_use_from_python_runs(tmp_path, monkeypatch, capsys):
+    from astmoa.methods import method, outside
+
+    monkeypatch.setattr(method, "_known", dict(method._known))
+    monkeypatch.setattr(outside, "_sources", {})
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DOCS / "examples" / "my_adapters.py", tmp_path)
+    shown = {}
+    exec(blocks("extending.md")[1], shown)
+    assert capsys.readouterr().out == "165900\n"
+    assert len(shown["space"].branch("my_adapters.py:Scaled")["scale"]) == 3
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+def test_what_a_page_points_to_is_there(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", (DOCS / page).read_text()):
+        assert (DOCS / target).exists(), target
