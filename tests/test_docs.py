@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import astmoa
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -28,6 +30,13 @@ def test_its_use_from_python_runs(tmp_path, monkeypatch, capsys):
     exec(blocks("extending.md")[1], shown)
     assert capsys.readouterr().out == "165900\n"
     assert len(shown["space"].branch("my_adapters.py:Scaled")["scale"]) == 3
+
+
+@pytest.mark.parametrize("page", ["extending.md", "python.md", "../README.md"])
+def test_every_name_of_the_interface_that_a_page_uses_is_there(page):
+    used = {name for block in blocks(page) for name in re.findall(r"astmoa\.([A-Za-z_]+)", block)}
+    assert used
+    assert used <= set(dir(astmoa))
 
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
