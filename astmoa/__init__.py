@@ -16,6 +16,7 @@ _HOME = {
     "astmoa.methods.method": ("Dial", "Method", "ParamCount"),
     "astmoa.methods.adapters": ("Adapter", "Placed", "Site"),
     "astmoa.methods.params": ("count_params", "solve_bottleneck"),
+    "astmoa.sweep.halving": ("EarlyStopping",),
     "astmoa.sweep.proposals": ("Point",),
     "astmoa.sweep.space": ("Space",),
     "astmoa.study_options": ("StudyOptions",),
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from astmoa.search_options import SearchOptions
     from astmoa.shape import BackboneShape
     from astmoa.study_options import StudyOptions
+    from astmoa.sweep.halving import EarlyStopping
     from astmoa.sweep.proposals import Point
     from astmoa.sweep.space import Space
 

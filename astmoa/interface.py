@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from astmoa.bundles.export import Prediction
     from astmoa.records import PointRecord, SweepRecord
+    from astmoa.sweep.halving import EarlyStopping
+    from astmoa.sweep.sampler import MakeSampler
 
 
 def run_study(
@@ -32,12 +34,17 @@ def run_study(
     points: Sequence[Point] | Space,
     options: StudyOptions | None = None,
     paper: str | None = None,
+    *,
+    sampler: MakeSampler | None = None,
+    early_stopping: EarlyStopping | None = None,
 ) -> Run:
     """Run a study's points, or search its space, and return the run.
 
     options: a Space wants SearchOptions. The same `out` again goes on where that run was interrupted. paper: where the
-    points' `paper` figures come from. Raises KeyboardInterrupt after Ctrl-C, when all that was trained is saved, and
-    RunError where no trial completed or another process has the run folder.
+    points' `paper` figures come from. sampler: of a search, a function from a seed to one of Optuna's samplers, fresh
+    every time. early_stopping: of a search, a fresh object with the method `report` of `astmoa.EarlyStopping`. Raises
+    KeyboardInterrupt after Ctrl-C, when all that was trained is saved, and RunError where no trial completed or another
+    process has the run folder.
     """
     from astmoa.study import check_any_completed, run
 
@@ -45,8 +52,12 @@ def run_study(
     options = options or (SearchOptions() if is_search else StudyOptions())
     if is_search and not isinstance(options, SearchOptions):
         raise ConfigError("a Space is searched: give astmoa.SearchOptions(...), or a list of points")
+    if not is_search and (sampler, early_stopping) != (None, None):
+        raise ConfigError("points are not searched: leave sampler and early_stopping out, or give a Space")
     planned = points if is_search else list(points)
-    ended = run(study, options, lambda options, shape: planned, paper, [f"astmoa.run_study({study!r})"])
+    ended = run(
+        study, options, lambda options, shape: planned, paper, [f"astmoa.run_study({study!r})"], sampler, early_stopping
+    )
     if ended.interrupted:
         raise KeyboardInterrupt(f"interrupted; run_study with out={str(ended.out)!r} goes on from here")
     check_any_completed(ended.out)

@@ -16,8 +16,10 @@ from astmoa.study_options import MOST_SEEDS, StudyOptions
 
 if TYPE_CHECKING:
     from astmoa.sweep.driver import Driver
+    from astmoa.sweep.halving import EarlyStopping
     from astmoa.sweep.ledger import DrivenTrial
     from astmoa.sweep.proposals import Proposal
+    from astmoa.sweep.sampler import MakeSampler
     from astmoa.sweep.space import Space
     from astmoa.training.inputs import Inputs
 
@@ -107,12 +109,19 @@ class SearchOptions(StudyOptions):
     def confirmation(self) -> Confirmation | None:
         return None if self.confirm is None else Confirmation.parse(self.confirm)
 
-    def described(self, space: Space) -> dict[str, Any]:
-        """The journal's `search`: what must be the same when a search is gone on with."""
+    def described(self, space: Space, sampler: object = None, early_stopping: object = None) -> dict[str, Any]:
+        """The journal's `search`: what must be the same when a search is gone on with.
+
+        sampler, early_stopping: the user's own, in place of the options'.
+        """
+        from astmoa.sweep.encoding import name_of
+
         objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
         keys = ("scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
         told = {key: getattr(self, key) for key in keys}
         told |= {"sampler": self._sampler, "num_startup": self._num_startup}
+        told |= {"sampler": name_of(sampler)} if sampler is not None else {}
+        told |= {"scheduler": name_of(early_stopping)} if early_stopping is not None else {}
         return {"space": space.to_json(), **told, **self._halving(), "objectives": objectives}
 
     @property
@@ -137,8 +146,13 @@ class SearchOptions(StudyOptions):
         grace = default_grace_period(epochs) if self.grace_period is None else self.grace_period
         return {"grace_period": grace, "margin": DEFAULT_MARGIN if self.margin is None else self.margin}
 
-    def parts(self, space: Space, shape: BackboneShape) -> dict[str, Any]:
-        """What `run_sweep` needs for this search. Raises ConfigError for an unknown name or an impossible space."""
+    def parts(
+        self, space: Space, shape: BackboneShape, sampler: MakeSampler | None = None, rule: EarlyStopping | None = None
+    ) -> dict[str, Any]:
+        """What `run_sweep` needs for this search. sampler, rule: the user's own, in place of the options'.
+
+        Raises ConfigError for an unknown name or an impossible space.
+        """
         from astmoa.sweep.halving import make_scheduler
         from astmoa.sweep.sampler import OptunaSampler
         from astmoa.sweep.search import Search
@@ -147,10 +161,10 @@ class SearchOptions(StudyOptions):
         epochs = complete(template).optim.epochs
         if self.lr is not None and any("lr" in space.branch(name) for name in space.names):
             raise ConfigError(f"--lr {self.lr:g}: this search chooses learning rates by itself; leave --lr out")
-        sampler = OptunaSampler(
+        asked = OptunaSampler(
             space,
             shape,
-            self._sampler,
+            sampler or self._sampler,
             self.search_seed,
             max_params=self.max_params,
             objectives=self.described(space)["objectives"],
@@ -158,10 +172,9 @@ class SearchOptions(StudyOptions):
             num_startup=self._num_startup,
         )
         return {
-            "proposer": Search(sampler, space, shape, template),
-            "scheduler": make_scheduler(
-                self.scheduler, epochs, reduction_factor=self.reduction_factor, **self._halving()
-            ),
+            "proposer": Search(asked, space, shape, template),
+            "scheduler": rule
+            or make_scheduler(self.scheduler, epochs, reduction_factor=self.reduction_factor, **self._halving()),
             "budget": self.budget(),
         }
 

@@ -41,6 +41,8 @@ from astmoa.text import printable
 
 if TYPE_CHECKING:
     from astmoa.backbone import Backbone
+    from astmoa.sweep.halving import EarlyStopping
+    from astmoa.sweep.sampler import MakeSampler
     from astmoa.training.inputs import Inputs
 
 Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
@@ -127,19 +129,35 @@ class Ended:
     """Why the tracker is behind, if it is."""
 
 
-def run(study: str, options: StudyOptions, points: Plan, paper: str | None, argv: list[str]) -> Ended:
+def run(
+    study: str,
+    options: StudyOptions,
+    points: Plan,
+    paper: str | None,
+    argv: list[str],
+    sampler: MakeSampler | None = None,
+    early_stopping: EarlyStopping | None = None,
+) -> Ended:
     """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder.
 
-    argv: how the study was called, for the journal. Raises RunError where another process has the run folder, before
+    argv: how the study was called, for the journal. sampler, early_stopping: a search's, in place of those that its
+    options name. Raises RunError where another process has the run folder, before
     anything of it is read.
     """
     out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
     with hold(out):  # before libraries are imported that take seconds
-        return _run(study, options, points, paper, argv, out, kept)
+        return _run(study, options, points, paper, argv, out, kept, (sampler, early_stopping))
 
 
 def _run(
-    study: str, options: StudyOptions, points: Plan, paper: str | None, argv: list[str], out: Path, kept: str | None
+    study: str,
+    options: StudyOptions,
+    points: Plan,
+    paper: str | None,
+    argv: list[str],
+    out: Path,
+    kept: str | None,
+    own: tuple[MakeSampler | None, EarlyStopping | None],
 ) -> Ended:
     from astmoa.backbone import load_backbone
     from astmoa.sweep.cluster import check_cluster
@@ -159,11 +177,11 @@ def _run(
     if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
     seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
-    search = options.described(planned) if isinstance(planned, Space) else None
+    search = options.described(planned, *own) if isinstance(planned, Space) else None
     before = {"study": study, "search": search, "methods": sources()}
     check_run_dir(out, before, keys=("study", "methods", "search"))  # before all sounds are read
     if isinstance(planned, Space):
-        parts = options.parts(planned, backbone.shape)  # wrong names are better found before all sounds are read
+        parts = options.parts(planned, backbone.shape, *own)  # wrong names are better found before all sounds are read
         confirmation = options.confirmation()
         if confirmation:
             folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False

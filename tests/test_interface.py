@@ -1,6 +1,7 @@
 """`import astmoa` as a program and a notebook use it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import astmoa
 from astmoa.errors import ClipError
 from astmoa.journal import NAME, read_journal
 from tests.sweep.machines import until
+from tests.test_docs import blocks
 from tests.test_export import write_tones
 
 
@@ -102,6 +104,12 @@ def test_a_space_is_searched_by_search_options():
         astmoa.run_study("mine", astmoa.Space([{"name": "linear"}]), astmoa.StudyOptions())
 
 
+def test_points_are_not_searched():
+    for own in ({"sampler": lambda seed: None}, {"early_stopping": object()}):
+        with pytest.raises(astmoa.ConfigError, match="points are not searched"):
+            astmoa.run_study("mine", [astmoa.Point("linear", astmoa.MethodConfig("linear"))], **own)
+
+
 def test_what_is_no_run_is_one_line(tmp_path):
     for folder in (tmp_path, tmp_path / "none", str(tmp_path)):
         with pytest.raises(astmoa.RunError) as error:
@@ -116,15 +124,18 @@ NOTEBOOK = (
     "common = dict(data='csv', data_root={sounds!r}, backbone={backbone!r},\n"
     "              seconds=0.6, epochs=2, batch_size=6, seeds=1)",
     "run = astmoa.run_study('mine', points, astmoa.StudyOptions(out=Path('first'), **common))\nrun",
-    "space = astmoa.Space([{{'name': 'linear', 'lr': [1e-3, 1e-2]}}])\n"
-    "found = astmoa.run_study('search', space, astmoa.SearchOptions(out=Path('second'), **common))\nfound",
+    "{extending}\n"
+    "space = astmoa.Space([{{'name': 'linear', 'lr': [1e-4, 1e-3, 1e-2]}}])\n"
+    "found = search(space, out=Path('second'), **common | dict(epochs=4))\nfound",
     "trials, points, curves = run.trials_dataframe(), run.points_dataframe(), run.curves_dataframe()\n"
     "assert (len(trials), len(points), len(curves)) == (2, 2, 4)\n"
     "assert set(trials['state']) == {{'completed'}}\n"
     "assert set(trials['config.method.name']) == {{'linear', 'bottleneck'}}\n"
     "assert points['val_accuracy'].between(0, 1).all() and points['front'].any()\n"
     "assert curves.groupby('trial_id')['epoch'].max().eq(2).all()\n"
-    "assert len(found.trials_dataframe()) == 2 and astmoa.load_run('second').record == found.record\n"
+    "assert len(found.trials_dataframe()) == 3 and astmoa.load_run('second').record == found.record\n"
+    "told = found.record.header['search']\n"
+    "assert (told['sampler'], told['scheduler']) == ('__main__:my_sampler', '__main__:BelowTheMedian'), told\n"
     "trials",
     "run.plot()",
     "bundle = astmoa.export(run, pick='smallest', out='smallest')\n"
@@ -137,14 +148,17 @@ def test_a_notebook_runs_two_sweeps_one_after_the_other(sounds, tiny_folder, tmp
     import nbformat
     from nbclient import NotebookClient
 
-    cells = [nbformat.v4.new_code_cell(cell.format(sounds=str(sounds), backbone=tiny_folder)) for cell in NOTEBOOK]
+    told = {"sounds": str(sounds), "backbone": tiny_folder, "extending": blocks("extending.md")[-1]}
+    cells = [nbformat.v4.new_code_cell(cell.format(**told)) for cell in NOTEBOOK]
     notebook = nbformat.v4.new_notebook(cells=cells)
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     shown = [{kind for output in cell.outputs for kind in output.get("data", ())} for cell in cells]
     text = ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
     assert "2/2 trials" in text[1]
-    assert "2/40 trials (0 running, 2 completed)" in text[2]
+    assert re.search(
+        r"3/40 trials \(0 running, [12] stopped, [12] completed\)|3/40 trials \(0 running, 3 comp", text[2]
+    )
     assert "text/html" in shown[3]
     assert "image/png" in shown[4]
     assert "Prediction(label=" in cells[5].outputs[0]["data"]["text/plain"]

@@ -18,7 +18,7 @@ from typing import Any
 from astmoa.confidence import accuracy_error
 from astmoa.errors import AstmoaError
 from astmoa.sweep.budget import Budget
-from astmoa.sweep.halving import Halving
+from astmoa.sweep.halving import EarlyStopping
 from astmoa.sweep.ledger import DrivenTrial, Event, Ledger, Sink
 from astmoa.sweep.past import recall
 from astmoa.sweep.proposals import Proposal
@@ -44,7 +44,7 @@ class Driver(Ledger):
         proposer: Proposer,
         count: Callable[[Proposal], Mapping[str, int]],
         *,
-        scheduler: Halving | None = None,
+        scheduler: EarlyStopping | None = None,
         budget: Budget | None = None,
         confirm: Confirm | None = None,
         objectives: Sequence[str] = ("params", "accuracy"),

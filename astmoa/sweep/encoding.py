@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import Trial
 
+from astmoa.errors import ConfigError
 from astmoa.sweep.space import Candidate, Space, is_ordered
 
 SAMPLERS = {
@@ -28,6 +29,12 @@ def default_sampler(step_time: bool = False) -> str:
 def default_num_startup(name: str) -> int:
     """A Gaussian process makes something of a few results; densities and a population need more."""
     return 8 if name == "ehvi" else 16
+
+
+def name_of(own: object) -> str:
+    """What a sampler or a stopping rule of the user's own is called in journals: after its module and class."""
+    kind = own if hasattr(own, "__qualname__") else type(own)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 class Encoding:
@@ -72,6 +79,12 @@ class Encoding:
             sampler = TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
         else:
             sampler = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+        return self.adopted(sampler, name)
+
+    def adopted(self, sampler: BaseSampler, name: str) -> BaseSampler:
+        """The same sampler, which then draws all parameters together. Raises ConfigError where it is none."""
+        if not isinstance(sampler, BaseSampler):
+            raise ConfigError(f"sampler {name} makes a {type(sampler).__name__}: give one of optuna.samplers")
         # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
         # their number, and here it is always all.
         sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)

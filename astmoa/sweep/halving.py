@@ -42,7 +42,7 @@ DEFAULT_MARGIN = 1.0
 ACCURACY = 1  # which cost is the negated accuracy
 
 
-class Halving(Protocol):
+class EarlyStopping(Protocol):
     def report(self, trial_id: str, epoch: int, costs: Sequence[float], errors: Sequence[float]) -> int | None:
         """A trial's state after `epoch`. None: go on. Otherwise the milestone at which it is stopped.
 
@@ -68,7 +68,7 @@ def make_scheduler(
     reduction_factor: int = 3,
     margin: float = DEFAULT_MARGIN,
     spread: Spread = "epsilon_net",
-) -> Halving:
+) -> EarlyStopping:
     """A fresh scheduler, by its name in SCHEDULERS. grace_period: `default_grace_period` if None. `margin` and `spread`
     matter to those by dominance only.
 

@@ -24,7 +24,7 @@ from astmoa.sweep.cluster import plan_resources, start_ray, stop_ray
 from astmoa.sweep.display import Display
 from astmoa.sweep.doctor import require_fit
 from astmoa.sweep.driver import Driver
-from astmoa.sweep.halving import Halving
+from astmoa.sweep.halving import EarlyStopping
 from astmoa.sweep.proposals import Proposal
 from astmoa.sweep.search import FixedProposals, Proposer, difference
 from astmoa.sweep.space import Space, space_difference
@@ -46,7 +46,7 @@ def run_sweep(
     backbone: Backbone,
     trials_at_once: int | None = None,
     gpus_per_trial: float | None = None,
-    scheduler: Halving | None = None,
+    scheduler: EarlyStopping | None = None,
     budget: Budget | None = None,
     confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
     store: Store | None = None,

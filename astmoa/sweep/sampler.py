@@ -12,18 +12,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler
 from optuna.trial import Trial, TrialState
 from threadpoolctl import threadpool_limits
 
 from astmoa.errors import ConfigError, RunError
 from astmoa.shape import BackboneShape
-from astmoa.sweep.encoding import SAMPLERS, Encoding, default_num_startup
+from astmoa.sweep.encoding import SAMPLERS, Encoding, default_num_startup, name_of
 from astmoa.sweep.pool import Pool
 from astmoa.sweep.space import Candidate, Space
 
@@ -41,6 +42,9 @@ TELL_STOPPED = {
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
 # Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
 MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
+_DRAWS_OF_YOURS = 3
+MakeSampler = Callable[[int], BaseSampler]
+"""From a seed to a sampler of Optuna's, a fresh one for every draw: nothing may live outside of the history."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class OptunaSampler:
     """objectives: `params` and `accuracy`, optionally `step_time`; values are told in this order and in natural units
     (parameters, a share from 0 to 1, seconds).
 
+    name: one of SAMPLERS, or your own: a function from a seed to one of Optuna's samplers.
     num_startup: so many results before the sampler's model is asked, drawn as `random` does; NSGA-II's population.
     None: `default_num_startup`.
     Raises ConfigError for unknown names and an impossible space or budget.
@@ -67,7 +72,7 @@ class OptunaSampler:
         self,
         space: Space,
         shape: BackboneShape,
-        name: str = "nsga2",
+        name: str | MakeSampler = "nsga2",
         seed: int = 0,
         *,
         max_params: int | None = None,
@@ -75,7 +80,11 @@ class OptunaSampler:
         tell_stopped: str = "failed",
         num_startup: int | None = None,
     ):
-        _known("sampler", name, SAMPLERS)
+        self._make = name if callable(name) else None
+        if callable(name):
+            name = name_of(name)
+        else:
+            _known("sampler", name, SAMPLERS)
         num_startup = default_num_startup(name) if num_startup is None else num_startup
         _known("tell_stopped", tell_stopped, TELL_STOPPED)
         if tuple(objectives) not in (tuple(OBJECTIVES)[:2], tuple(OBJECTIVES)):
@@ -90,7 +99,7 @@ class OptunaSampler:
         self._name, self._seed, self._how, self._num_startup = name, seed, tell_stopped, num_startup
         self._pool = Pool(space, shape, max_params)
         self._encoding = Encoding(space)
-        if name == "ehvi" and len(objectives) > 2:
+        if self._make is None and name == "ehvi" and len(objectives) > 2:
             raise ConfigError("sampler 'ehvi' knows params and accuracy alone: take tpe, nsga2 or gp with step_time")
         self._infeasible: set[tuple[int, ...]] = set()
         self._proposed: list[Mapping[str, Any]] = []
@@ -115,14 +124,14 @@ class OptunaSampler:
         if not len(self._pool):
             return None
         number, passed_over = len(self._proposed), []
-        if self._name == "random" or self._num_informed < self._num_startup:
+        if (self._make is None and self._name == "random") or self._num_informed < self._num_startup:
             row = self._pool.at_random(self._generator(number, 0))
-        elif self._name == "ehvi":
+        elif self._make is None and self._name == "ehvi":
             running = [self._pool.row(self._proposed[other]) for other in sorted(self._running)]
             row = self._ehvi.best(self._rows, self._told, running, self._pool.left, seed=number)
         else:
             row = None
-            while row is None and len(passed_over) < MAX_DRAWS[self._name]:
+            while row is None and len(passed_over) < MAX_DRAWS.get(self._name, _DRAWS_OF_YOURS):
                 drawn = self._draw(number, len(passed_over))
                 row = self._pool.row(drawn)
                 if row is None or not self._pool.has(row):
@@ -189,7 +198,10 @@ class OptunaSampler:
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
+        if self._make is not None:
+            self._study.sampler = self._encoding.adopted(self._make(seed), name=self._name)
+        else:
+            self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
         with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from astmoa import frontier
@@ -171,6 +172,42 @@ def test_a_study_rebuilt_after_a_kill_goes_on_as_the_undisturbed_one(name, how):
     expected = next_asks(undisturbed)
     assert len(expected) == after
     assert next_asks(resumed) == expected
+
+
+def as_tpe(seed):
+    return TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
+
+
+def test_a_sampler_of_ones_own_proposes_what_ours_does_where_it_is_the_same():
+    options = {"max_params": 20_000, "tell_stopped": "predicted", "num_startup": 4}
+    ours, own = (OptunaSampler(SPACE, SHAPE, name, 3, **options) for name in ("tpe", as_tpe))
+    _, expected = play(ours, 40)
+    _, got = play(own, 40)
+    assert got == expected
+
+
+def test_a_search_with_a_sampler_of_ones_own_is_resumed_as_any():
+    options = {"max_params": 20_000, "num_startup": 4}
+    undisturbed, resumed = (
+        OptunaSampler(SPACE, SHAPE, lambda seed: TPESampler(seed=seed), 3, **options) for _ in range(2)
+    )
+    waiting, recording = play(undisturbed, 30)
+    asked = []
+    for event, what in recording:
+        if event == "ask":
+            resumed.again(what)
+            asked.append(what)
+        else:
+            tell(resumed, what, asked[what].candidate)
+    _, expected = play(undisturbed, 10, list(waiting))
+    _, got = play(resumed, 10, list(waiting))
+    assert got == expected
+
+
+def test_what_makes_no_sampler_is_one_line():
+    sampler = OptunaSampler(SPACE, SHAPE, lambda seed: "tpe", 0, num_startup=2)
+    with pytest.raises(ConfigError, match=r"sampler .*lambda.* makes a str: give one of optuna\.samplers"):
+        play(sampler, 20)
 
 
 @pytest.mark.parametrize("name", NO_GP)
