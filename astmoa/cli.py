@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from astmoa import command_line
 from astmoa.bundle_cli import Export, Reproduce
 from astmoa.config import ExpertName, MethodConfig, MethodName, TrialConfig, complete, read_config
 from astmoa.data_cli import Check
@@ -246,16 +247,14 @@ def _parse(args: list[str]):
         "Sweeps over mixtures of adapters in a frozen Audio Spectrogram Transformer. The sweeps are in sweeps/."
     )
     if args and args[0] == "train":
-        return tyro.cli(Train, args=args[1:], prog="astmoa train", default=Train(trial=_config_file(args)))
-    if args and args[0] == "data":
-        if args[1:2] and args[1] not in ("check", "--help", "-h"):
-            raise ConfigError(f"astmoa data {args[1]}: no such command; there is astmoa data check NAME ROOT")
-        return tyro.cli(Check, args=args[2:] or ["--help"], prog="astmoa data check")
-    if args and args[0] == "method":
-        if args[1:2] and args[1] not in ("check", "--help", "-h"):
-            raise ConfigError(f"astmoa method {args[1]}: no such command; there is astmoa method check FILE.py:CLASS")
-        return tyro.cli(MethodCheck, args=args[2:] or ["--help"], prog="astmoa method check")
-    return tyro.extras.subcommand_cli_from_dict(COMMANDS, args=args, prog="astmoa", description=description)
+        return command_line.parse(Train, args[1:], "astmoa train", default=Train(trial=_config_file(args)))
+    for name, kind in {"data": Check, "method": MethodCheck}.items():
+        if args and args[0] == name:
+            if args[1:2] and args[1] not in ("check", "--help", "-h"):
+                what = "NAME ROOT" if name == "data" else "FILE.py:CLASS"
+                raise ConfigError(f"astmoa {name} {args[1]}: no such command; there is astmoa {name} check {what}")
+            return command_line.parse(kind, args[2:] or ["--help"], f"astmoa {name} check")
+    return command_line.parse_command(COMMANDS, args, "astmoa", description)
 
 
 def _config_file(args: list[str]) -> TrialConfig:

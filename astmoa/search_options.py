@@ -6,9 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from astmoa import confidence, frontier
+import tyro
+
+from astmoa import frontier
 from astmoa.config import complete
 from astmoa.errors import ConfigError
 from astmoa.shape import BackboneShape
@@ -32,15 +34,19 @@ class SearchOptions(StudyOptions):
 
     least_quick_epochs: ClassVar[int] = 4
     """Fewer have no milestone."""
+    refused: ClassVar[dict[str, str]] = {
+        "--seeds": "a search runs each candidate once; use --confirm seeds=N",
+        "--cross-validate": "a search tries each candidate in one fold; --confirm takes them all",
+    }
 
-    seeds: int = 1
+    seeds: Annotated[int, tyro.conf.Suppress] = 1
     """Stays 1: replicates are for --confirm."""
     folds: tuple[int, ...] = (1,)
     """The test fold that the search keeps to (the next one validates); --confirm takes the others."""
-    cross_validate: bool = False
+    cross_validate: Annotated[bool, tyro.conf.Suppress] = False
     """Not for a search: --confirm takes all folds."""
     lr: float | None = None
-    """Not for a space that has learning rates of its own, as this study's."""
+    """Peak learning rate of all candidates, for a space that has none of its own."""
     max_trials: int | None = None
     """Candidates to try. Default: 40 (--quick: 12) where no other bound is given."""
     max_hours: float | None = None
@@ -210,6 +216,7 @@ class Confirmation:
         folds = tuple(inputs.splits) if self.folds is None or not inputs.has_folds else self.folds
 
         def confirm(driver: Driver) -> list[Proposal]:
+            from astmoa import confidence
             from astmoa.sweep.search import replicates
 
             chosen, errors = _front_and_near(driver, inputs)
@@ -237,6 +244,7 @@ class Confirmation:
 def _front_and_near(driver: Driver, inputs: Inputs) -> tuple[list[DrivenTrial], list[float]]:
     """The completed trials of a search that are on its front, or whose interval overlaps it, the front's first; and
     the standard errors of their accuracies. For mAP these are rough: it is no share of correct clips."""
+    from astmoa import confidence
     from astmoa.records import clip_interval
 
     found = driver.searched("completed")

@@ -17,10 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from rich.console import Console
 
-from astmoa import own_runs
+from astmoa import command_line, own_runs
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError, exit_in_one_line
 from astmoa.journal import FORMAT, unfinished_line
@@ -76,9 +75,12 @@ def parse(
 
     held: what the folder is kept in, so that nobody else goes on with it between its journal's reading and the sweep.
     """
+    for flag, instead in options_type.refused.items():
+        if any(argument.split("=", 1)[0].replace("_", "-") == flag for argument in sys.argv[1:]):
+            raise ConfigError(f"{flag} is not for {study}: {instead}")
     named = _after("--resume", sys.argv[1:])
     if named is None or {"--help", "-h"} & set(sys.argv):
-        return tyro.cli(options_type, description=description)
+        return command_line.parse(options_type, sys.argv[1:], sys.argv[0], description)
     run_dir = folder_of(named) if is_address(named) else Path(named)
     if held is not None and (is_address(named) or run_dir.is_dir()):
         held.enter_context(hold(run_dir))
@@ -89,7 +91,7 @@ def parse(
     stored = stored_options(study, options_type, run_dir, bool(storage_given), also_given)
     if is_address(named):
         stored = dataclasses.replace(stored, storage=split(named)[0])
-    options = tyro.cli(options_type, description=description, default=stored)
+    options = command_line.parse(options_type, sys.argv[1:], sys.argv[0], description, default=stored)
     check_unchanged(stored, options)
     if options.out != stored.out:
         raise RunError(f"--resume {run_dir} writes into that folder: leave --out {options.out} out")

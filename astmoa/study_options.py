@@ -64,6 +64,9 @@ class StudyOptions:
     least_quick_epochs: ClassVar[int] = 1
     """That --quick leaves."""
 
+    refused: ClassVar[dict[str, str]] = {}
+    """Options of other studies that this one does not show, and what to do instead."""
+
     data: DataName = "builtin"
     """builtin: synthetic, nothing to download.
     folder: one folder per class. csv: your own manifest.csv with path,label and split or fold.

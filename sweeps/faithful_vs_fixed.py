@@ -19,8 +19,6 @@ from pathlib import Path
 
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.records import load_sweep
-from astmoa.report.effects import effects, effects_table, write_effects
 from astmoa.shape import BackboneShape
 from astmoa.study import StudyOptions, main
 from astmoa.sweep.proposals import Point
@@ -77,6 +75,9 @@ def points(options: Options, shape: BackboneShape) -> list[Point]:
 
 def report_effects(out: Path) -> None:
     """Each switch against its method as in the paper: a switch's replicate and its base share seed and fold."""
+    from astmoa.records import load_sweep  # a second to import: not for --help
+    from astmoa.report.effects import effects, effects_table, write_effects
+
     sweep = load_sweep(out)
     labels = {point.label for point in sweep.points()}
     pairs = [(_base(name), f"{name} {switch}") for name, (_, switches) in SWITCHED.items() for switch in switches]

@@ -12,6 +12,9 @@ trains what is on it or near it again with other seeds and in all folds. --quick
 """
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import tyro
 
 from astmoa.search_options import SearchOptions
 from astmoa.shape import BackboneShape
@@ -35,7 +38,10 @@ SPACE = Space(
 
 @dataclass(frozen=True)
 class Options(SearchOptions):
-    """Everything that a search can be told."""
+    """Everything that a search can be told, but what the space chooses."""
+
+    refused: ClassVar = {**SearchOptions.refused, "--lr": "it chooses learning rates by itself; leave it out"}
+    lr: Annotated[float | None, tyro.conf.Suppress] = None
 
 
 def space(options: Options, shape: BackboneShape) -> Space:

@@ -25,6 +25,7 @@ FLOORS = [
         "doctor_cli",
         "method_cli",
         "bundle_cli",
+        "command_line",
         "replay_cli",
         "contributions",
     ],
