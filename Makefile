@@ -20,9 +20,10 @@ sweep: .venv/installed
 	.venv/bin/python sweeps/n_vs_p.py
 
 # Three processes for two cores: many tests wait for other processes. Those are hundreds, most of which import torch:
-# without compiled files, which some environments ask Python not to write, that takes twice as long.
+# without compiled files, which some environments ask Python not to write, that takes twice as long. Trials of two threads
+# would burn the cores that they wait for.
 test: .venv/installed-test lint
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: .venv/installed-test
 	.venv/bin/ruff check .

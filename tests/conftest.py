@@ -24,7 +24,10 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
 # The files that take longest, longest first.
-LONGEST = ("test_ssh", "test_faults", "test_run", "test_study", "test_resume", "test_search_study", "test_sweeps")
+LONGEST = [
+    *("test_ssh", "test_faults", "test_run", "test_study", "test_resume", "test_search_study", "test_sweeps"),
+    *("test_benchmarks", "test_full_disk", "test_interface", "test_compare_page", "test_golden"),
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -80,7 +80,7 @@ def test_the_run_is_resumed_where_it_was_interrupted(tmp_path):
     last = events[ends[1]]["trial_id"]
     shutil.rmtree(run / "trials" / last)
     command = [sys.executable, str(ROOT / "sweeps" / "random_search.py"), "--resume", str(run)]
-    command += ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    command += ["--trials-at-once", "2", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, timeout=300)
     assert done.returncode == 0, done.stderr
     told = {e["trial_id"]: e for e in read_journal(run) if e["type"] == "end"}
