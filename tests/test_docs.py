@@ -43,3 +43,17 @@ def test_every_name_of_the_interface_that_a_page_uses_is_there(page):
 def test_what_a_page_points_to_is_there(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", (DOCS / page).read_text()):
         assert (DOCS / target).exists(), target
+
+
+def test_the_journals_page_names_every_type_of_event_and_every_field():
+    from astmoa.events import TYPES
+
+    rows = {}
+    for line in (DOCS / "run_folder.md").read_text().splitlines():
+        if line.startswith("| `") and line.count("|") == 4:
+            name, _, fields = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[name.strip("`")] = set(re.findall(r"`(\w+)`", fields))
+    for name, kind in TYPES.items():
+        known = set(kind.__annotations__)
+        assert name in rows, name
+        assert rows[name] - {"sweep"} >= (known if name != "resume" else {"sweep_id"}), (name, known - rows[name])
