@@ -64,8 +64,7 @@ def find(name: object, code: str | None = None) -> Method:
 
 
 def _load(name: object) -> Method:
-    entries = list(entry_points(group=GROUP, name=name)) if isinstance(name, str) else []
-    if not is_outside(name) and not entries:
+    if not is_outside(name) and not (isinstance(name, str) and entry_points(group=GROUP, name=name)):
         known_ones = f"one of {', '.join(names())}"
         raise ConfigError(f"method.name={shown(name)} is not possible: {known_ones}, or yours as FILE.py:CLASS")
     if _reading.get():
@@ -73,7 +72,7 @@ def _load(name: object) -> Method:
             f"method.name={shown(name)} is code from outside, which is not run because a file names it: name it "
             "yourself (--method.name), or give --trust-code for what a bundle carries"
         )
-    place, attribute = (entries[0].module, entries[0].attr) if entries else name.rsplit(":", 1)
+    place, attribute = _place(name)
     if place.endswith(".py"):
         return receive(name, _read(name, Path(place)))
     with _one_line(name):
@@ -82,16 +81,32 @@ def _load(name: object) -> Method:
     return _register(name, module, attribute, source)
 
 
+def _place(name: str) -> tuple[str, str]:
+    """File or module, and class, as the name or an entry point of that name says; of neither the name alone."""
+    for entry in entry_points(group=GROUP, name=name):
+        return entry.module, entry.attr
+    place, _, attribute = name.rpartition(":")
+    return place, attribute
+
+
 def receive(name: str, source: str) -> Method:
     """Load a method from its source, which came with a sweep or a trusted bundle. Raises ConfigError as `load`."""
     if _sources.get(name) == source:
         return known(name)
+    place, attribute = _place(name)
+    if place and not place.endswith(".py"):
+        with contextlib.suppress(Exception):  # not installed here, or another version: then the source has to do
+            module = importlib.import_module(place)
+            if inspect.getsource(module) == source:
+                return _register(name, module, attribute, source)
     module = types.ModuleType(f"astmoa_outside_{digest(source)}")
-    module.__file__ = name.rpartition(":")[0]
+    module.__file__ = place or f"{name}.py"  # for tracebacks, and for who inspects it
     sys.modules[module.__name__] = module  # where pickle and dataclasses look for it
     with _one_line(name):
         exec(compile(source, module.__file__, "exec"), module.__dict__)
-    return _register(name, module, name.rpartition(":")[2], source)
+    if not place:  # an entry point's name, where the package that declares it is not installed
+        attribute = next((key for key, value in vars(module).items() if _is_method_of(value, module)), attribute)
+    return _register(name, module, attribute, source)
 
 
 def sources() -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
-from astmoa.methods.method import Dial, known, names
+from astmoa.methods.method import Dial, Method, known, names
 from astmoa.methods.outside import find, is_outside, nothing_is_loaded
 from astmoa.methods.params import count_params
 from astmoa.shape import BackboneShape
@@ -57,6 +57,11 @@ class Space:
             if names.count(name) > 1:
                 raise ConfigError(f"the search space has two branches of {name}: give all its choices in one")
         object.__setattr__(self, "branches", branches)
+        # As they are now: the file of one from outside may be edited while a sweep runs.
+        object.__setattr__(self, "_codes", {name: find(name).code for name in names})
+
+    def _kind(self, name: str) -> Method:
+        return find(name, self._codes.get(name))
 
     def branch(self, name: str) -> dict[str, tuple]:
         """The choices of a method's dials. Raises ConfigError for a method that is not in the space."""
@@ -76,16 +81,17 @@ class Space:
 
     def method(self, candidate: Mapping[str, Any], shape: BackboneShape) -> MethodConfig:
         """Raises ConfigError for an impossible method, such as `both` with an odd number of experts."""
-        own = find(candidate["name"]).own
+        kind = self._kind(candidate["name"])
+        own = kind.own
         fields = {key: value for key, value in candidate.items() if key != "lr" and key not in own}
         fields["own"] = {key: value for key, value in candidate.items() if key in own}
         layers = fields.pop("layers", None)
         if layers is not None:
             chosen = tuple(LAYERS[layers](shape.num_layers))
-            usual = find(candidate["name"]).default_layers(shape.num_layers)
+            usual = kind.default_layers(shape.num_layers)
             if layers != "all" or chosen != usual:  # partial's default is a half
                 fields["layers"] = chosen
-        return MethodConfig(**fields)
+        return MethodConfig(**fields, code=kind.code)
 
     def meaning(self, candidate: Mapping[str, Any], shape: BackboneShape) -> Hashable:
         """Equal for candidates that train the same thing on this backbone. Raises ConfigError as `method` does."""
@@ -137,7 +143,7 @@ class Space:
 
     def label(self, candidate: Mapping[str, Any]) -> str:
         """Such as `soft 8/4 r16 both last half lr 0.008`; different for every candidate."""
-        parts = find(candidate["name"]).label(candidate)
+        parts = self._kind(candidate["name"]).label(candidate)
         for key, value in candidate.items():
             if key in ("name", "num_experts", "slots_per_expert") or (key, value) == ("layers", "all"):
                 continue

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,56 @@ def test_a_file_that_has_changed_is_another_trial(here):
         TrialConfig.from_dict(before.to_dict())
 
 
+@pytest.fixture
+def installed(here, monkeypatch):
+    """A package with a method of its own, which imports a neighbour, and its entry point."""
+    package = here / "site" / "scaling"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "sizes.py").write_text("SCALES = (0.1, 1.0, 10.0)\n")
+    text = (
+        EXAMPLE.read_text()
+        .replace("(0.1, 1.0, 10.0)", "SCALES")
+        .replace("import astmoa\n", "import astmoa\n\nfrom .sizes import SCALES\n")
+    )
+    (package / "adapters.py").write_text(text)
+    facts = here / "site" / "scaling-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: scaling\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[astmoa.methods]\nscaled = scaling.adapters:Scaled\n")
+    monkeypatch.syspath_prepend(str(here / "site"))
+    yield here / "site"
+    for name in [name for name in sys.modules if name.startswith("scaling")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["scaled", "scaling.adapters:Scaled"])
+def test_an_installed_packages_method_has_a_name(installed, name):
+    method = MethodConfig(name, bottleneck_dim=2, own={"scale": 10.0})
+    assert method.scale == 10.0
+    trial = TrialConfig(method=method)
+    assert TrialConfig.from_dict(trial.to_dict()) == trial
+    code = (
+        "import json, sys\nfrom astmoa.config import TrialConfig\nfrom astmoa.methods import outside\n"
+        "told = json.load(sys.stdin)\noutside.receive_all(told['sources'])\n"
+        "print(TrialConfig.from_dict(told['config']).hash())"
+    )
+    told = json.dumps({"sources": outside.sources(), "config": trial.to_dict()})
+    command = [sys.executable, "-c", code]
+    there = {**os.environ, "PYTHONPATH": f"{ROOT}:{installed}"}
+    done = subprocess.run(command, input=told, capture_output=True, text=True, env=there)
+    assert done.stdout.strip() == trial.hash(), done.stderr
+    done = subprocess.run(command, input=told, capture_output=True, text=True)
+    assert "cannot be loaded: ImportError" in done.stderr.splitlines()[-1], "its neighbour is not there"
+
+
+def test_the_source_of_an_entry_point_alone_is_enough_where_it_stands_alone(here):
+    from astmoa.methods import method
+
+    kind = outside.receive("scaled", EXAMPLE.read_text())
+    assert (kind.name, method.known("scaled")) == ("scaled", kind)
+
+
 def test_what_a_file_names_is_not_run(here):
     """A journal's or a bundle's configuration may be anybody's."""
     (here / "mine.py").write_text("open('ran', 'w')")
@@ -156,6 +207,20 @@ def test_in_a_space_its_own_dials_are_chosen_from(here):
     for wrong in ({"scale": [3]}, {"scale": [10, 1]}, {"scale": []}, {"scale": 1.0}, {"num_experts": [2]}):
         with pytest.raises(ConfigError, match=r"scale|num_experts"):
             Space([branch | wrong])
+
+
+def test_a_file_that_is_edited_while_a_search_runs_changes_nothing(here):
+    space = Space([{"name": NAME, "bottleneck_dim": [1, 4]}])
+    candidates = space.candidates(BackboneShape())
+    before = [space.method(candidate, BackboneShape()) for candidate in candidates]
+    labels = [space.label(candidate) for candidate in candidates]
+    for edited in ("2 * self.scale * ", None):
+        (here / "my_adapters.py").unlink()
+        if edited:
+            changed(here, "self.scale * ", edited)
+        assert [space.method(candidate, BackboneShape()) for candidate in candidates] == before
+        assert [space.label(candidate) for candidate in candidates] == labels
+        assert space.feasible(BackboneShape())
 
 
 def test_every_sampler_draws_and_encodes_its_own_dials(here):
