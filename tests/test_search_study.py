@@ -249,7 +249,7 @@ def test_when_every_trial_fails_it_stops_and_shows_the_first_error(options, tmp_
     ("changes", "words"),
     [
         (["--epochs", "3"], [f"cannot go on with --epochs {EPOCHS} there, 3 now"]),
-        (["--lr", "0.1"], ["--lr None there, 0.1 now"]),
+        (["--margin", "2"], ["--margin", "there, 2.0 now"]),
         (["--sampler", "random"], ["--sampler ehvi there, random now"]),
         (["--max-params", "5000"], ["--max-params None there, 5000 now"]),
         (["--max-trials", "0"], ["--max-trials 0", "at least 1"]),
@@ -323,9 +323,9 @@ def test_a_damaged_line_is_shown_and_the_file_kept(copy, refused):
         (["--tell-stopped", "loudly"], ["loudly", "predicted"]),
         (["--confirm", "everything"], ["--confirm everything", "seeds=5"]),
         (["--confirm", "seeds=2,folds=3"], ["has no folds"]),
-        (["--seeds", "2"], ["--seeds 2", "--confirm seeds=N"]),
+        (["--seeds", "2"], ["--seeds is not for frontier", "--confirm seeds=N"]),
         (["--max-trials", "0"], ["--max-trials 0", "at least 1"]),
-        (["--lr", "0.1"], ["--lr 0.1", "leave --lr out"]),
+        (["--lr", "0.1"], ["--lr is not for frontier", "leave it out"]),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_starts(args, words, options, tmp_path, refused):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -111,8 +112,21 @@ def _ask(address: str, shown: str, fix: str) -> None:
         if code == grpc.StatusCode.UNAVAILABLE and "http" not in why.lower():
             raise RunError(f"no Ray answers at {shown}: {fix}") from None
         raise RunError(f"no Ray answers at {shown}, but something else is there ({code.name}): {fix}") from None
+    except ray.exceptions.AuthenticationError:  # after a Ray of one's own it wants a token to ask at all
+        if not _listens(address):
+            raise RunError(f"no Ray answers at {shown}: {fix}") from None
+        raise RunError(_why_not_joined("authentication token")) from None
     finally:
         channel.close()
+
+
+def _listens(address: str) -> bool:
+    parts = urlsplit(f"//{address}")
+    try:
+        with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE):
+            return True
+    except OSError:
+        return False
 
 
 def _why_not_joined(text: str) -> str:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from astmoa.audio.files import Excerpt, NotAFileError, PlainFile, is_plain, read_plain
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_what_is_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)  # a socket's path is short
+        monkeypatch.chdir(tmp_path)  # a socket's path is short
         listener.bind("socket")
     for path, what in ((tmp_path, "folder"), (tmp_path / "pipe", "pipe"), (tmp_path / "socket", "socket")):
         with pytest.raises(NotAFileError, match=f"it is a {what}, no file"):
