@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from astmoa.errors import RunError
+from astmoa.errors import RunError, shown
 from astmoa.events import problem
 
 FORMAT = 1
@@ -166,7 +166,7 @@ def read_journal_from(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]],
 def _check_format(path: Path, first: dict[str, Any]) -> None:
     written = first.get("format", FORMAT)
     if type(written) is not int or written > FORMAT:
-        raise RunError(f"{path}: written by a newer astmoa (format {written}, this one reads {FORMAT}); upgrade")
+        raise RunError(f"{path}: written by a newer astmoa (format {shown(written)}, this one reads {FORMAT}); upgrade")
 
 
 def _parse(line: bytes) -> tuple[Any, str | None]:

@@ -266,7 +266,14 @@ def test_nothing_from_the_environment_is_written_down(up, submitted):
     for folder in folders(up):
         files += [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
         assert any(path.name == "raylet.out" for path in files)
-    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert [path for path in files if SECRET.encode() in _read(path)] == []
+
+
+def _read(path):
+    """Ray's processes are still at work: one of their files may be gone by now."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_bytes()
+    return b""
 
 
 def folders(up):

@@ -100,7 +100,7 @@ def test_counted_equals_built(method, num_classes):
 experts = st.sampled_from(["bottleneck", "convpass", "conformer"])
 
 
-@given(st.integers(1, 30), st.integers(1, 20), st.integers(8, 64), st.integers(1, 4), st.integers(0, 400_000), experts)
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(24, 64), st.integers(1, 4), st.integers(0, 400_000), experts)
 def test_the_solver_comes_nearest_from_below(n, p, hidden_size, num_layers, budget, expert):
     method, shape = MethodConfig("soft_moa", n, p, expert=expert), BackboneShape(hidden_size, num_layers)
 
