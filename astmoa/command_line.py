@@ -46,7 +46,7 @@ def _fitted(args: list[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(printed):
             yield
     finally:
-        width = shutil.get_terminal_size().columns
+        width = max(20, shutil.get_terminal_size().columns)
         printed.seek(0)
         for line in printed.read().splitlines():
             print(fit(line, width))

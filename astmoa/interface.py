@@ -6,13 +6,14 @@ an AstmoaError whose text is one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from astmoa.config import TrialConfig, complete
-from astmoa.errors import ConfigError
+from astmoa.errors import ConfigError, shown
 from astmoa.search_options import SearchOptions
 from astmoa.study_options import StudyOptions
 from astmoa.sweep.proposals import Point
@@ -48,8 +49,14 @@ def run_study(
     """
     from astmoa.study import check_any_completed, run
 
+    if not isinstance(study, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", study):
+        raise ConfigError(f"a study cannot be called {shown(study)}: give letters, digits, _, - and dots")
     is_search = isinstance(points, Space)
+    if not is_search and not (isinstance(points, Sequence) and all(isinstance(point, Point) for point in points)):
+        raise ConfigError(f"points={shown(points)} are none: give a list of astmoa.Point(label, method), or a Space")
     options = options or (SearchOptions() if is_search else StudyOptions())
+    if not isinstance(options, StudyOptions):
+        raise ConfigError(f"options={shown(options)} are none: give astmoa.StudyOptions(...), or SearchOptions")
     if is_search and not isinstance(options, SearchOptions):
         raise ConfigError("a Space is searched: give astmoa.SearchOptions(...), or a list of points")
     if not is_search and (sampler, early_stopping) != (None, None):
@@ -243,7 +250,7 @@ class Model:
         """
         if isinstance(clips, str | Path):
             return self._predictor.predict(clips, top)
-        if isinstance(clips, Sequence):
+        if isinstance(clips, Sequence) and all(isinstance(clip, str | Path) for clip in clips):
             return [self._predictor.predict(clip, top) for clip in clips]
         return self._predict_waveform(clips, sampling_rate, top)
 
@@ -254,11 +261,18 @@ class Model:
         from astmoa.bundles.export import check_top
 
         check_top(top)
-        samples = np.asarray(waveform, dtype=np.float32)
-        if rate is None:
+        try:
+            samples = np.asarray(waveform, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{shown(waveform)} is no file, no list of files and no waveform") from None
+        if not isinstance(rate, int | float | np.number) or not rate > 0 or not np.isfinite(rate):
             raise ConfigError("a waveform has no rate of its own: give predict(waveform, sampling_rate), in Hz")
         if samples.ndim not in (1, 2) or not samples.size:
             raise ConfigError(f"a waveform is [samples] or [channels, samples], not {list(samples.shape)}")
+        if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
+            raise ConfigError(
+                f"a waveform of {samples.shape[0]:,} channels: give [channels, samples], transpose it (.T)"
+            )
         check_rate(int(rate), "waveform")
         mono = samples if samples.ndim == 1 else samples.mean(axis=0)
         seconds = self._predictor.seconds

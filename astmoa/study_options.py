@@ -127,6 +127,12 @@ class StudyOptions:
     """Do as the authors' published code where it departs from the paper, by the names in docs/faithful.md, or all."""
 
     def __post_init__(self) -> None:
+        for name in ("out", "resume"):  # from Python also a text
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("folds", "also", "faithful"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, value in vars(self).items():
             _check_number(f"--{name.replace('_', '-')}", value)
         if not 1 <= self.seeds <= MOST_SEEDS:

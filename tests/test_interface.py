@@ -92,6 +92,11 @@ def test_a_model_predicts_files_and_waveforms_alike(trained, sounds):
         (np.zeros(1000), 16_000, "waveform: all samples are zero"),
         (np.full(1000, np.nan), 16_000, "waveform: samples are NaN"),
         (np.ones(1000), 3, "a sample rate of 3 Hz is not sound"),
+        (np.ones(1000), "x", "a waveform has no rate of its own"),
+        (np.ones(1000), np.nan, "a waveform has no rate of its own"),
+        (np.ones((1000, 2)), 16_000, r"a waveform of 1,000 channels: give \[channels, samples\], transpose it"),
+        (["a.wav", 3], None, "is no file, no list of files and no waveform"),
+        (object(), 16_000, "is no file, no list of files and no waveform"),
     ],
 )
 def test_what_is_no_waveform_is_one_line(trained, waveform, rate, words):
@@ -102,6 +107,23 @@ def test_what_is_no_waveform_is_one_line(trained, waveform, rate, words):
 def test_a_space_is_searched_by_search_options():
     with pytest.raises(astmoa.ConfigError, match=r"give astmoa\.SearchOptions"):
         astmoa.run_study("mine", astmoa.Space([{"name": "linear"}]), astmoa.StudyOptions())
+
+
+@pytest.mark.parametrize(
+    ("study", "points", "options", "words"),
+    [
+        ("../up", [], None, "a study cannot be called '../up': give letters"),
+        (7, [], None, "a study cannot be called 7"),
+        ("mine", ["linear"], None, "give a list of astmoa.Point"),
+        ("mine", astmoa.MethodConfig("linear"), None, "give a list of astmoa.Point"),
+        ("mine", [], {"epochs": 3}, "give astmoa.StudyOptions"),
+    ],
+)
+def test_what_is_no_study_is_one_line(study, points, options, words):
+    with pytest.raises(astmoa.ConfigError) as error:
+        astmoa.run_study(study, points, options)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_points_are_not_searched():

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +21,10 @@ from astmoa.study_options import StudyOptions
 def test_what_no_machine_counts_to_is_one_line(options):
     with pytest.raises(RunError, match=rf"--{next(iter(options)).replace('_', '-')} \S+ is not possible: give"):
         StudyOptions(**options)
+
+
+def test_a_text_is_a_path_and_a_list_is_as_good_as_a_tuple():
+    options = StudyOptions(out="runs/mine", folds=[1, 2])
+    assert options.out == Path("runs/mine")
+    assert options.folds == (1, 2)
+    assert options == StudyOptions(out=Path("runs/mine"), folds=(1, 2))

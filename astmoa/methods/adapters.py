@@ -5,6 +5,7 @@ d width, r bottleneck.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,13 +42,13 @@ class Placed(Method):
     router_parameters: ClassVar[tuple[str, ...]] = ()
     """Parameters of a module that share tokens out between experts."""
 
+    @abc.abstractmethod
     def module(self, dials: Dials, site: Site) -> nn.Module:
         """One freshly initialised module, from tokens [b, m, d] to what is added to them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def module_params(self, dials: Dials, d: int) -> tuple[int, int]:
         """Parameters of one module of width d: of its adapters, and of what shares tokens out between them."""
-        raise NotImplementedError
 
     def places(self, dials: Dials) -> tuple[str, ...]:
         """The sub-layers of one layer that get a module."""
@@ -74,9 +75,13 @@ class Placed(Method):
 
 
 class Adapter(Placed):
-    """One adapter at each place."""
+    """One adapter at each place; what it is, its class says (`module` and `module_params`)."""
 
     dials = ("bottleneck_dim", "placement", "composition", "layers")
+
+
+class SingleExpert(Adapter):
+    """One adapter at each place, of a kind that mixtures have as experts, too."""
 
     def sites(self, dials: Dials, faithful: tuple[str, ...]) -> list[tuple[str, bool]]:
         if "single_at_ffn" in faithful and dials.placement == "attention":
@@ -93,7 +98,7 @@ class Adapter(Placed):
 
 
 @register
-class Bottleneck(Adapter):
+class Bottleneck(SingleExpert):
     """one bottleneck adapter per place: down, GELU, up"""
 
     name = "bottleneck"
@@ -101,7 +106,7 @@ class Bottleneck(Adapter):
 
 
 @register
-class Convpass(Adapter):
+class Convpass(SingleExpert):
     """one adapter per place with a convolution over the tokens in its bottleneck"""
 
     name = "convpass"
@@ -113,7 +118,7 @@ class Convpass(Adapter):
 
 
 @register
-class Conformer(Adapter):
+class Conformer(SingleExpert):
     """one adapter per place that is a Conformer's convolution module"""
 
     name = "conformer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import warnings
 from typing import Any, ClassVar
 
@@ -23,13 +24,13 @@ class Library(Method):
         """Modules inside one layer."""
         return self.placed.get(dials.placement, self.placed["attention"] + self.placed["ffn"])
 
+    @abc.abstractmethod
     def target_params(self, target: str, inputs: int, outputs: int, dials: Dials) -> int:
         """Of one target, a linear layer of this size (or a LayerNorm, as wide as its input)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def peft_config(self, layers: tuple[int, ...], dials: Dials, seed: int) -> Any:
         """Peft's configuration for the targets in these layers."""
-        raise NotImplementedError
 
     def where(self, layers: tuple[int, ...], dials: Dials) -> str:
         """Its targets in these layers, as peft matches names."""

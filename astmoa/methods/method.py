@@ -7,6 +7,7 @@ that hold for all of them ask here. No tensor is needed to ask, so torch is impo
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -97,10 +98,11 @@ class Dial:
         return tuple(self.checked(key, value) for value in values)
 
 
+_TAKEN = ("kind", "resolved")  # of MethodConfig, where dials are read
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-class Method:
+class Method(abc.ABC):
     """One way to adapt a frozen backbone; its docstring's first line is how help texts and tables describe it."""
 
     name: ClassVar[str]
@@ -135,9 +137,11 @@ class Method:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.own = {**cls.own, **{name: value for name, value in vars(cls).items() if isinstance(value, Dial)}}
-        taken = [name for name in cls.own if name in SHARED_DIALS]
-        if taken:
-            raise ConfigError(f"{cls.__name__}: {taken[0]} is a dial that methods share: list it in `dials` instead")
+        for name in cls.own:
+            if name in SHARED_DIALS:
+                raise ConfigError(f"{cls.__name__}: {name} is a dial that methods share: list it in `dials` instead")
+            if hasattr(Method, name) or name in _TAKEN:
+                raise ConfigError(f"{cls.__name__}: a dial cannot be called {name}, which means something else here")
 
     def own_values(self, given: Mapping[str, object]) -> OwnDials:
         """All its own dials, those that are not given at their defaults. Raises ConfigError for others' and for wrong
@@ -149,7 +153,7 @@ class Method:
             {key: dial.checked(f"method.own.{key}", given.get(key, dial.default)) for key, dial in self.own.items()}
         )
 
-    def check(self, dials: Dials) -> None:
+    def check(self, dials: Dials) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raises ConfigError for values that do not go together; each by itself has been looked at."""
 
     def expert_kind(self, dials: Dials) -> str:
@@ -168,18 +172,18 @@ class Method:
     def default_layers(self, num_layers: int) -> tuple[int, ...]:
         return tuple(range(num_layers))
 
+    @abc.abstractmethod
     def count(self, dials: Dials, shape: BackboneShape) -> ParamCount:
         """What it trains in a backbone of this shape, without the head, in closed form.
 
         Raises ConfigError where the backbone cannot have it.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def insert(
         self, graft: Graft, dials: Dials, faithful: tuple[str, ...], generator: torch.Generator, seed: int
     ) -> None:
         """Put it into the graft's backbone. Random values come from the generator, seeded with `seed`."""
-        raise NotImplementedError
 
     def label(self, dials: Mapping[str, Any]) -> list[str]:
         """How a point's name begins: short, with the dials that are not spelled out after it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,9 @@ class Mixture(Placed):
         n = self.experts_per_place(dials)
         return n * expert_params(dials.expert, dials, d), self.router_params(n, dials, d)
 
+    @abc.abstractmethod
     def router_params(self, n: int, dials: Dials, d: int) -> int:
         """Of one module with n experts."""
-        raise NotImplementedError
 
     def label(self, dials: Mapping[str, Any]) -> list[str]:
         return [self.name.removesuffix("_moa"), str(dials.get("num_experts", 1))]

@@ -141,6 +141,9 @@ def _register(name: str, module: types.ModuleType, attribute: str, source: str) 
         there = [key for key, value in vars(module).items() if _is_method_of(value, module)]
         found = f"it has {', '.join(there)}" if there else "no class there is one (class Mine(astmoa.Adapter))"
         raise ConfigError(f"method.name={name!r} is no method: {found}")
+    if kind.__abstractmethods__:
+        missing = ", ".join(sorted(kind.__abstractmethods__))
+        raise ConfigError(f"method.name={name!r} does not say {missing}: define that in class {attribute}")
     with _one_line(name):
         kind.name, kind.code = name, digest(source)
         method = kind()

@@ -40,7 +40,9 @@ def parse(text: str) -> tuple[MethodConfig, tuple[str, ...]]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise ConfigError(f"--also {text}: {setting!r} is no dial: write NAME,DIAL=VALUE, such as {name},lr=0.01")
+            raise ConfigError(
+                f"--also {text}: {setting!r} is no dial: write NAME,DIAL=VALUE, such as {name},pooling=cls"
+            )
         if key in method.own:
             own[key] = _value(value, type(method.own[key].default))
         elif key in (*method.dials, "pooling"):
