@@ -11,34 +11,48 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "astmoa.errors": ("AstmoaError", "BackboneError", "ConfigError", "DataError", "RunError"),
-    "astmoa.shape": ("BackboneShape",),
+    "astmoa.methods.shape": ("BackboneShape",),
     "astmoa.config": ("BackboneConfig", "DataConfig", "MethodConfig", "OptimConfig", "TrialConfig"),
     "astmoa.methods.method": ("Dial", "Method", "ParamCount"),
     "astmoa.methods.adapters": ("Adapter", "Placed", "Site"),
     "astmoa.methods.params": ("count_params", "solve_bottleneck"),
-    "astmoa.sweep.halving": ("EarlyStopping",),
-    "astmoa.sweep.proposals": ("Point",),
-    "astmoa.sweep.space": ("Space",),
-    "astmoa.study_options": ("StudyOptions",),
-    "astmoa.search_options": ("SearchOptions",),
-    "astmoa.interface": ("Model", "Run", "export", "load_bundle", "load_run", "run_study", "train"),
+    "astmoa.methods.outside": ("find_method",),
+    "astmoa.config.proposals": ("Point",),
+    "astmoa.engine.judging": ("EarlyStopping",),
+    "astmoa.search.random_methods": ("random_methods",),
+    "astmoa.search.space": ("Space",),
+    "astmoa.study.options": ("StudyOptions",),
+    "astmoa.study.search_options": ("SearchOptions",),
+    "astmoa.study.interface": ("Run", "export", "load_run", "run_study", "train"),
+    "astmoa.study.method_check": ("check_method",),
+    "astmoa.study.command": ("main",),
+    "astmoa.study.finish": ("report_effects",),
+    "astmoa.study.look_at_experts": ("check_layer", "look_at_experts"),
+    "astmoa.bundles.model": ("Model", "load_bundle"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(["__version__", *_WHERE])
 
 if TYPE_CHECKING:
+    from astmoa.bundles.model import Model, load_bundle
     from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig
+    from astmoa.config.proposals import Point
+    from astmoa.engine.judging import EarlyStopping
     from astmoa.errors import AstmoaError, BackboneError, ConfigError, DataError, RunError
-    from astmoa.interface import Model, Run, export, load_bundle, load_run, run_study, train
     from astmoa.methods.adapters import Adapter, Placed, Site
     from astmoa.methods.method import Dial, Method, ParamCount
+    from astmoa.methods.outside import find_method
     from astmoa.methods.params import count_params, solve_bottleneck
-    from astmoa.search_options import SearchOptions
-    from astmoa.shape import BackboneShape
-    from astmoa.study_options import StudyOptions
-    from astmoa.sweep.halving import EarlyStopping
-    from astmoa.sweep.proposals import Point
-    from astmoa.sweep.space import Space
+    from astmoa.methods.shape import BackboneShape
+    from astmoa.search.random_methods import random_methods
+    from astmoa.search.space import Space
+    from astmoa.study.command import main
+    from astmoa.study.finish import report_effects
+    from astmoa.study.interface import Run, export, load_run, run_study, train
+    from astmoa.study.look_at_experts import check_layer, look_at_experts
+    from astmoa.study.method_check import check_method
+    from astmoa.study.options import StudyOptions
+    from astmoa.study.search_options import SearchOptions
 
     __version__: str
 

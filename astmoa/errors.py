@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 
-from astmoa.text import printable
+from astmoa.files.text import printable
 
 
 class AstmoaError(Exception):

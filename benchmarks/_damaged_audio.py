@@ -17,8 +17,8 @@ from astmoa.audio.decode import load_clip
 from astmoa.audio.sound import duration
 from astmoa.audio.store import load_features
 from astmoa.config import DataConfig
-from tests.audio import layouts
-from tests.damage import damage
+from tests.helpers import layouts
+from tests.helpers.damage import damage
 
 _SUBTYPES = {
     "WAV": ("PCM_16", "PCM_24", "FLOAT", "ULAW", "MS_ADPCM", "IMA_ADPCM", "GSM610", "MPEG_LAYER_III"),

@@ -10,19 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import astmoa.bundles.export
-import astmoa.report.pictures
-import astmoa.sweep.replay  # noqa: F401 (what a case imports would count as its time)
-from astmoa.journal import NAME, read_journal
-from tests.damage import damage
-from tests.mutations import dumps, mutate
-from tests.sweep.synthetic import curves, driver, run
-from tests.test_damaged_journals import ENUMERATED, SEARCHED, mutated_one, readers, written
+import astmoa.replay.simulation
+import astmoa.report.pictures  # noqa: F401 (what a case imports would count as its time)
+from astmoa.records.journal import NAME, read_journal
+from tests.helpers.damage import damage
+from tests.helpers.damaged_journals import ENUMERATED, SEARCHED, mutated_one, readers, written
+from tests.helpers.mutations import dumps, mutate
+from tests.helpers.synthetic import curves, driver, run
 
 
 @functools.cache
 def _searched() -> list[dict]:
     """A search that can be gone on with."""
-    return [event for event in run(stop=lambda driver: len(driver.trials) > 20).events if event["type"] != "sweep"]
+    return [
+        event for event in run(stop=lambda driver: len(driver.ledger.trials) > 20).events if event["type"] != "sweep"
+    ]
 
 
 def _resumed(run_dir: Path) -> Callable[[], object]:

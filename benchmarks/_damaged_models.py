@@ -25,18 +25,18 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from astmoa import reproduce
-from astmoa.backbone import load_backbone
+from astmoa.backbone.frozen import load_backbone
 from astmoa.bundles.export import export
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig, complete, read_config
 from astmoa.methods.params import check_size
-from astmoa.train_one import train_one
+from astmoa.study import reproduce
+from astmoa.study.train_one import train_one
 from astmoa.training.checkpoint import load_tensors, save_tensors
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import CHECKPOINT, Trial
-from tests import journals
-from tests.conftest import make_model
-from tests.damage import damage, distort
+from tests.helpers import journals
+from tests.helpers.damage import damage, distort
+from tests.helpers.tiny import make_model
 
 torch.set_num_threads(1)
 reproduce.train_one = lambda *_: sys.exit(0)  # a bundle that comes so far was read

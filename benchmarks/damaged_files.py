@@ -72,7 +72,7 @@ def kinds() -> dict[str, Kind]:
 def attempt(run: Run, printed: Path) -> Outcome:
     """Run it in a forked child, with limits; `printed` takes what the child writes to standard output and error."""
     if not callable(run):
-        importlib.import_module("astmoa.cli")
+        importlib.import_module("astmoa.cli.main")
     reader, writer = os.pipe()
     begin = time.perf_counter()
     child = os.fork()
@@ -143,7 +143,7 @@ def _judged(run: Run, printed: Path) -> tuple[str, str]:
 
 
 def _command(arguments: list[str], printed: Path) -> tuple[str, str]:
-    from astmoa.cli import main
+    from astmoa.cli.main import main
 
     sys.argv = ["astmoa", *arguments]
     code: object = 0

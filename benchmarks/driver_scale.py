@@ -43,21 +43,21 @@ import tyro
 from _common import Goals, finish, table
 from ray import tune
 
+from astmoa.backend.cluster import Resources
+from astmoa.backend.display import Display
+from astmoa.backend.result import Result
+from astmoa.backend.tune import tune_trials
 from astmoa.config import OptimConfig, TrialConfig, complete
-from astmoa.journal import FORMAT, Journal, read_journal
+from astmoa.config.proposals import Proposal
+from astmoa.engine.budgets import Budget
+from astmoa.engine.driver import Driver
 from astmoa.methods.params import count_params
-from astmoa.shape import BackboneShape
-from astmoa.sweep.budget import Budget
-from astmoa.sweep.cluster import Resources
-from astmoa.sweep.display import Display
-from astmoa.sweep.driver import Driver
-from astmoa.sweep.halving import make_scheduler
-from astmoa.sweep.news import News
-from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.sampler import OptunaSampler
-from astmoa.sweep.search import Search
-from astmoa.sweep.space import Space
-from astmoa.sweep.tuning import tune_trials
+from astmoa.methods.shape import BackboneShape
+from astmoa.records.journal import FORMAT, Journal, read_journal
+from astmoa.search.early_stopping import make_scheduler
+from astmoa.search.sampler import OptunaSampler
+from astmoa.search.searcher import Search
+from astmoa.search.space import Space
 from astmoa.tracking import LiveMirror
 
 import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it is imported)
@@ -138,7 +138,7 @@ class NoOp(tune.Trainable):
         if self._epoch == self._epochs:
             scores = {"best_epoch": self._epoch, "val_accuracy": accuracy, "test_accuracy": accuracy}
             end = {"state": "completed", **scores, "test_loss": 1.1 - accuracy, "test_seconds": 3e-4, "error": None}
-        return {"news": News(record, end, 1e-3 * self._epoch), "done": end is not None}
+        return {"news": Result(record, end, 1e-3 * self._epoch), "done": end is not None}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing, as our worker."""

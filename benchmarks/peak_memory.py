@@ -39,7 +39,7 @@ from _common import Goals, finish, pick_device, table
 from transformers import ASTConfig, ASTModel
 
 from astmoa.audio.splits import Splits
-from astmoa.backbone import Backbone, load_backbone
+from astmoa.backbone.frozen import Backbone, load_backbone
 from astmoa.config import MethodConfig, OptimConfig, TrialConfig
 from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import Trial
@@ -89,7 +89,7 @@ def worker_environment(allocator: str) -> dict[str, str]:
     environment = dict(os.environ)
     if allocator == "auto":
         with contextlib.suppress(ImportError):
-            import astmoa.sweep.run  # noqa: F401 (sets what Ray's workers inherit)
+            import astmoa.backend.run_sweep  # noqa: F401 (sets what Ray's workers inherit)
         environment = dict(os.environ)
         allocator = "jemalloc" if environment.get("RAY_LD_PRELOAD_ON_WORKERS") == "1" else "system"
     if allocator == "jemalloc":

@@ -53,7 +53,7 @@ def start_once(way: str) -> dict[str, Any]:
     """Seconds, processes and sockets of one start, or why there was none."""
     import ray
 
-    from astmoa.sweep import cluster
+    from astmoa.backend import cluster
 
     begin = time.monotonic()
     try:

@@ -20,13 +20,15 @@ from pathlib import Path
 import tyro
 
 from astmoa.config import TrialConfig
+from astmoa.config.proposals import Point
 from astmoa.errors import DataError, RunError, exit_in_one_line
-from astmoa.records import SweepRecord, load_sweep
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, run_and_show
-from astmoa.sweep.curves import PER_EPOCH, Curve, Curves
-from astmoa.sweep.proposals import Point
-from astmoa.sweep.space import Space
+from astmoa.methods.shape import BackboneShape
+from astmoa.records.load import load_sweep
+from astmoa.records.sweep import SweepRecord
+from astmoa.replay.curves import PER_EPOCH, Curve, Curves
+from astmoa.search.space import Space
+from astmoa.study.command import run_and_show
+from astmoa.study.options import StudyOptions
 
 LEARNING_RATES = [5e-4, 2e-3, 8e-3]
 PLACED = {"placement": ["attention", "both"], "layers": ["all", "last_half"], "lr": LEARNING_RATES}

@@ -38,17 +38,18 @@ from _common import table
 from ray.tune.search.optuna import OptunaSearch
 from scipy import stats
 
+from astmoa.config.proposals import Proposal
+from astmoa.engine.driver import Driver
+from astmoa.engine.ledger import DrivenTrial, Event
 from astmoa.errors import RunError
 from astmoa.provenance import machine
-from astmoa.sweep.curves import Curves
-from astmoa.sweep.driver import Driver
-from astmoa.sweep.encoding import Encoding
-from astmoa.sweep.ledger import DrivenTrial, Event
-from astmoa.sweep.pool import Pool
-from astmoa.sweep.proposals import Proposal
-from astmoa.sweep.replay import GridMeasure, Policy
-from astmoa.sweep.search import predicted_end, proposal_of
-from astmoa.sweep.space import Candidate
+from astmoa.replay.curves import Curves
+from astmoa.replay.simulation import GridMeasure, Policy
+from astmoa.search.curve_model import predicted_end
+from astmoa.search.encoding import Encoding
+from astmoa.search.pool import Pool
+from astmoa.search.searcher import proposal_of
+from astmoa.search.space import Candidate
 
 HERE = Path(__file__).parent
 MOST_REPEATS = 3
@@ -182,7 +183,7 @@ class Trace:
         if what == "end" and trial.state == "completed":
             self._found.append(point)
             self.rows.append((self.epochs, self._grid.share(self._found)))
-            front = [trial.proposal.config.point() for trial in driver.front()]
+            front = [trial.proposal.config.point() for trial in driver.ledger.front()]
             self.named.append((self.epochs, self._grid.share(front)))
 
 
@@ -217,8 +218,8 @@ def one_replay(way: str, seed: int, options: Options) -> dict[str, Any]:
         "front": len(trace.front),
         "begun": trace.begun,
         "lost": trace.lost,
-        "trials": driver.num_searched,
-        "stopped": len(driver.searched("stopped")),
+        "trials": driver.ledger.num_searched,
+        "stopped": len(driver.ledger.searched("stopped")),
         "seconds": round(time.perf_counter() - start, 2),
     }
 

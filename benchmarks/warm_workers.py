@@ -30,17 +30,18 @@ import tyro
 from _common import Goals, finish, pick_device, ratios, table
 from ray import tune
 
-from astmoa.backbone import Backbone, load_backbone
+from astmoa.backbone.frozen import Backbone, load_backbone
+from astmoa.backend.cluster import plan_resources
+from astmoa.backend.run_sweep import run_sweep
 from astmoa.config import BackboneConfig, DataConfig, MethodConfig, OptimConfig, TrialConfig
-from astmoa.journal import read_journal
-from astmoa.study import StudyOptions, sweep_header
-from astmoa.sweep.cluster import plan_resources
-from astmoa.sweep.proposals import Point, Proposal, replicate
-from astmoa.sweep.run import run_sweep
+from astmoa.config.proposals import Point, Proposal, replicate
+from astmoa.records.journal import read_journal
+from astmoa.study.header import sweep_header
+from astmoa.study.options import StudyOptions
 from astmoa.training.inputs import DeviceData, Inputs, open_inputs
 from astmoa.training.trial import Trial
 
-import ray  # isort: skip  (after astmoa.sweep.run, which makes Ray quiet before it is imported)
+import ray  # isort: skip  (after astmoa.backend.run_sweep, which makes Ray quiet before it is imported)
 
 GOALS: Goals = {"warm_over_cold": (">=", 3.0)}
 

@@ -16,17 +16,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from astmoa.config import MethodConfig
-from astmoa.methods.aat import Aat
-from astmoa.methods.params import count_params, solve_bottleneck
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, count_params, find_method, main, solve_bottleneck
 
 
 @dataclass(frozen=True)
 class Options(StudyOptions):
-    recipes: ClassVar = Aat.recipes
+    recipes: ClassVar = find_method("aat_ms").recipes
 
 
 def points(options: Options, shape: BackboneShape) -> list[Point]:

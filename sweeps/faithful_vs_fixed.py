@@ -17,11 +17,7 @@ MIT/ast-finetuned-audioset-10-10-0.4593
 from dataclasses import dataclass
 from pathlib import Path
 
-from astmoa.config import MethodConfig
-from astmoa.errors import ConfigError
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, ConfigError, MethodConfig, Point, StudyOptions, main, report_effects
 
 SOFT, DENSE = MethodConfig("soft_moa", 14), MethodConfig("dense_moa", 14)
 SINGLE = MethodConfig("bottleneck", bottleneck_dim=24)
@@ -73,18 +69,12 @@ def points(options: Options, shape: BackboneShape) -> list[Point]:
     return found
 
 
-def report_effects(out: Path) -> None:
+def compare(out: Path, options: Options) -> None:
     """Each switch against its method as in the paper: a switch's replicate and its base share seed and fold."""
-    from astmoa.records import load_sweep  # a second to import: not for --help
-    from astmoa.report.effects import effects, effects_table, write_effects
-
-    sweep = load_sweep(out)
-    labels = {point.label for point in sweep.points()}
-    pairs = [(_base(name), f"{name} {switch}") for name, (_, switches) in SWITCHED.items() for switch in switches]
-    found = effects(sweep, [pair for pair in pairs if set(pair) <= labels])
-    print(effects_table(found))
-    print(f"Effects: {write_effects(found, out)}")
+    report_effects(
+        out, [(_base(name), f"{name} {switch}") for name, (_, switches) in SWITCHED.items() for switch in switches]
+    )
 
 
 if __name__ == "__main__":
-    main("faithful_vs_fixed", Options, points, __doc__, then=report_effects)
+    main("faithful_vs_fixed", Options, points, __doc__, then=compare)

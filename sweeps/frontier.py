@@ -16,10 +16,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from astmoa.search_options import SearchOptions
-from astmoa.shape import BackboneShape
-from astmoa.study import main
-from astmoa.sweep.space import Space
+from astmoa import BackboneShape, SearchOptions, Space, main
 
 PLACES = ["attention", "ffn", "both"]
 LAYERS = ["last_half", "every_second", "all"]

@@ -17,10 +17,7 @@ MIT/ast-finetuned-audioset-10-10-0.4593
 
 from dataclasses import dataclass
 
-from astmoa.config import MethodConfig
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, main
 
 DATA = ("esc50", "urbansound8k", "speech_commands_v2", "fluent_speech_commands")
 

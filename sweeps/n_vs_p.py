@@ -16,11 +16,7 @@ MIT/ast-finetuned-audioset-10-10-0.4593
 
 from dataclasses import dataclass
 
-from astmoa.config import MethodConfig
-from astmoa.methods.params import count_params, solve_bottleneck
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, count_params, main, solve_bottleneck
 
 # Table 3: (N, p) and the paper's accuracy on Fluent Speech Commands.
 TABLE = {(2, 14): 78.52, (4, 6): 80.26, (6, 4): 81.65, (8, 3): 82.36, (12, 2): 83.24, (24, 1): 82.87}

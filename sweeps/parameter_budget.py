@@ -11,11 +11,7 @@ adapter. The figure gives no numbers to put beside ours.
 MIT/ast-finetuned-audioset-10-10-0.4593
 """
 
-from astmoa.config import MethodConfig
-from astmoa.methods.params import count_params, solve_bottleneck
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, count_params, main, solve_bottleneck
 
 NUM_EXPERTS = (2, 4, 7, 14, 24)
 

@@ -12,11 +12,7 @@ average 85.9 against 85.3 for the single adapter, 87.6 against 86.5 for Soft-MoA
 MIT/ast-finetuned-audioset-10-10-0.4593
 """
 
-from astmoa.config import MethodConfig
-from astmoa.methods.params import count_params, solve_bottleneck
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, count_params, main, solve_bottleneck
 
 DATA = ("esc50", "urbansound8k", "speech_commands_v2", "fluent_speech_commands")
 PAPER = {  # Tables 1 and 2, parallel

@@ -10,11 +10,7 @@ Random search is the baseline that every other way to propose must beat (Bergstr
 
 from dataclasses import dataclass
 
-from astmoa.config import MethodConfig
-from astmoa.methods.params import count_params
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions, main
-from astmoa.sweep.proposals import Point, random_methods
+from astmoa import BackboneShape, MethodConfig, Point, StudyOptions, count_params, main, random_methods
 
 EXPERTS, BOTTLENECKS, PLACES = [2, 4, 6, 8, 12, 16, 24], [1, 2, 4, 8, 16, 32], ["attention", "ffn", "both"]
 SPACES = [

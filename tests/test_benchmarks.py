@@ -7,20 +7,20 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import ASTConfig, ASTModel
 
-from astmoa import frontier
 from astmoa.methods.experts import BottleneckExperts
 from astmoa.methods.moa import DenseMoA
-from tests.sweep.synthetic import curves
-from tests.test_study import run_here
+from astmoa.pareto import frontier
+from tests.helpers import ROOT
+from tests.helpers.studies import run_here
+from tests.helpers.synthetic import curves
 
 pytestmark = pytest.mark.slow
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")

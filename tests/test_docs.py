@@ -2,17 +2,11 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 import astmoa
-
-DOCS = Path(__file__).parents[1] / "docs"
-
-
-def blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+from tests.helpers.pages import DOCS, blocks
 
 
 def test_the_pages_method_is_the_one_that_is_tested():
@@ -46,7 +40,7 @@ def test_what_a_page_points_to_is_there(page):
 
 
 def test_the_journals_page_names_every_type_of_event_and_every_field():
-    from astmoa.events import TYPES
+    from astmoa.records.events import TYPES
 
     rows = {}
     for line in (DOCS / "run_folder.md").read_text().splitlines():

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from astmoa.journal import NAME, read_journal
-from astmoa.sweep.ray_folder import LEAST_DISK
-from tests.disks import fill, small_disk
-from tests.sweep.machines import until
-from tests.test_export import write_tones
-from tests.test_study import ROOT
+from astmoa.backend.ray_folder import LEAST_DISK
+from astmoa.records.journal import NAME, read_journal
+from tests.helpers import ROOT
+from tests.helpers.disks import fill, small_disk
+from tests.helpers.machines import until
+from tests.helpers.runs import write_tones
 
 pytestmark = pytest.mark.slow
 

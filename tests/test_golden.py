@@ -11,18 +11,17 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from astmoa.bundles.export import Predictor, export
 from astmoa.config import TrialConfig, complete
-from astmoa.journal import NAME, read_journal
-from astmoa.records import load_sweep
-from astmoa.sweep.curves import Curves
+from astmoa.records.journal import NAME, read_journal
+from astmoa.records.load import load_sweep
+from astmoa.replay.curves import Curves
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 RUN = GOLDEN / "run"
 HASHES = json.loads((GOLDEN / "hashes.json").read_text())

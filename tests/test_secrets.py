@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from astmoa.cli import main
-from astmoa.journal import read_journal
-from tests.sweep.machines import ROOT, until
-from tests.test_export import write_tones
+from astmoa.cli.main import main
+from astmoa.records.journal import read_journal
+from tests.helpers import ROOT
+from tests.helpers.machines import until
+from tests.helpers.runs import write_tones
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ VARIABLES = (
 # It keeps Ray's folder at the end, for the test.
 SWEEP = """
 import os, runpy, sys
-from astmoa.sweep.ray_folder import Folder
+from astmoa.backend.ray_folder import Folder
 
 if __name__ == "__main__":
     kept = sys.argv.pop(1)

@@ -1,30 +1,21 @@
 """The studies: what they sweep, on the papers' backbone and on any other, and that every point really runs."""
 
 import ast
-import importlib
-from pathlib import Path
 
 import pytest
 
 from astmoa.config import FAITHFUL_SWITCHES, OptimConfig, TrialConfig, complete
 from astmoa.methods.method import names
 from astmoa.methods.params import count_params
-from astmoa.records import load_sweep
-from astmoa.shape import BackboneShape
-from astmoa.study import StudyOptions
-from tests.test_export import write_tones
-from tests.test_study import script_here
+from astmoa.methods.shape import BackboneShape
+from astmoa.records.load import load_sweep
+from tests.helpers import ROOT
+from tests.helpers.runs import write_tones
+from tests.helpers.studies import script_here, study
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
 SEARCHES = ["frontier"]
 AST_BASE, SMALL = BackboneShape(num_tokens=590), BackboneShape(192, 6, 768, num_tokens=74)
-
-
-def study(name, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "sweeps"))
-    module = importlib.import_module(name)
-    return module, getattr(module, "Options", StudyOptions)
 
 
 @pytest.mark.parametrize("shape", [AST_BASE, SMALL], ids=["ast-base", "builtin"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part
+from astmoa.audio.plain_files import PlainFile
 
 _MOST_CHUNKS = 10_000
 # What programs write that cannot know a size: 0xFFFFFFFF or a little less than 2 or 4 GB; in 64 bits the like.

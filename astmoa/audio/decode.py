@@ -13,8 +13,8 @@ import torchaudio
 
 from astmoa.audio import flac
 from astmoa.audio.fbank import SAMPLE_RATE
-from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part
+from astmoa.audio.plain_files import PlainFile
 from astmoa.audio.sound import MOST_FRAMES, find_parts, known_frames, open_part, read_blocks, reason
 from astmoa.errors import ClipError
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part
+from astmoa.audio.plain_files import PlainFile
 
 HEADER = 42  # "fLaC", the head of a block, and the 34 bytes of the first one, STREAMINFO
 _LARGEST_FRAME, _MOST_LOOKED_AT = 65_536, 1 << 18

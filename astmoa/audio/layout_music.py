@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torchaudio.datasets.gtzan import filtered_test, filtered_train, filtered_valid, gtzan_genres
 
-from astmoa.audio.files import PlainFile, read_plain
+from astmoa.audio.csv_files import read_lines, shown
 from astmoa.audio.lists import Finder, Listing, audio_files, check_files, folders, inner
+from astmoa.audio.plain_files import PlainFile, read_plain
 from astmoa.audio.splits import Clip, by_hash, some
-from astmoa.audio.tables import read_lines, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 

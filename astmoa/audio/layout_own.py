@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from astmoa.audio.csv_files import Row, integer, read_rows, shown
 from astmoa.audio.lists import SPLIT_NAMES, Listing, audio_files, below_root, check_files, folders
 from astmoa.audio.names import check_classes, check_label, doubtful
 from astmoa.audio.splits import Clip, by_hash, check_groups, some
-from astmoa.audio.tables import Row, integer, read_rows, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 

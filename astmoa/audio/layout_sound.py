@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from astmoa.audio.csv_files import Row, integer, read_rows, shown
 from astmoa.audio.lists import Finder, Listing, check_files, inner
 from astmoa.audio.names import check_label
 from astmoa.audio.splits import Clip
-from astmoa.audio.tables import Row, integer, read_rows, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchaudio.datasets.speechcommands import EXCEPT_FOLDER, HASH_DIVIDER
 
+from astmoa.audio.csv_files import Row, read_lines, read_rows, shown
 from astmoa.audio.lists import (
     Finder,
     Listing,
@@ -18,7 +19,6 @@ from astmoa.audio.lists import (
 )
 from astmoa.audio.sound import duration
 from astmoa.audio.splits import Clip, by_hash, check_groups, some
-from astmoa.audio.tables import Row, read_lines, read_rows, shown
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from astmoa.audio.csv_files import shown
 from astmoa.audio.near import Nearby, is_there
 from astmoa.audio.sound import duration
 from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import Clip, some
-from astmoa.audio.tables import shown
 from astmoa.errors import DataError
 
 LONGEST_DEFAULT_SECONDS = 10.0

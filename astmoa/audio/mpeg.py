@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import ID3, Part, skip_id3
+from astmoa.audio.plain_files import PlainFile
 
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 # Kilobits per second by the head's code, for MPEG-1's layers 1, 2, 3, then for MPEG-2's layer 1, and 2 and 3.

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from astmoa.audio.tables import shown
+from astmoa.audio.csv_files import shown
 from astmoa.errors import DataError
 
 _LONGEST_LABEL = 200

@@ -12,8 +12,8 @@ import math
 import struct
 from dataclasses import dataclass, field
 
-from astmoa.audio.files import PlainFile
 from astmoa.audio.parts import Part
+from astmoa.audio.plain_files import PlainFile
 
 _HEAD = struct.Struct("<4sBBqIII")  # OggS, version, flags, granule position, serial, sequence, checksum
 _FIRST, _LAST = 2, 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from astmoa.audio.files import PlainFile
+from astmoa.audio.plain_files import PlainFile
 
 ID3 = b"ID3"
 _MOST_TAGS = 32

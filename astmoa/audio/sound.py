@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 
 from astmoa.audio import chunks, flac, mpeg, ogg
-from astmoa.audio.files import Excerpt, NotAFileError, PlainFile
 from astmoa.audio.parts import Part, skip_id3
+from astmoa.audio.plain_files import Excerpt, NotAFileError, PlainFile
 from astmoa.errors import ClipError
 
 # Read piece by piece: a header that promises hours or hundreds of channels never becomes one allocation.

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from astmoa.audio.files import PlainFile, read_plain
+from astmoa.audio.plain_files import PlainFile, read_plain
 
 # Change it when the same file gives other rows than before, or meta.json has another form.
 VERSION = 2

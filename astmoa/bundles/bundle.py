@@ -24,15 +24,15 @@ from typing import Any
 import torch
 import yaml
 
-from astmoa.backbone import Backbone
+from astmoa.backbone.frozen import Backbone
 from astmoa.bundles.facts import Facts, check_facts, check_labels
 from astmoa.config import TrialConfig, load_config, method_named
 from astmoa.errors import BackboneError, ConfigError, RunError
+from astmoa.files.reading import read_bytes, read_json
+from astmoa.files.text import printable
 from astmoa.methods.outside import LARGEST, digest, receive, sources
 from astmoa.methods.tensors import not_finite
-from astmoa.reading import read_bytes, read_json
 from astmoa.report.words import markdown
-from astmoa.text import printable
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
 
 ADAPTER = "adapter.safetensors"

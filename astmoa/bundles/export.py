@@ -10,21 +10,25 @@ from typing import Any
 
 import torch
 
-from astmoa import frontier, own_runs
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.fbank import NUM_MEL_BINS, fbank, num_frames, padding
 from astmoa.audio.standard_output import kept_clean
-from astmoa.backbone import Backbone, load_backbone
+from astmoa.backbone.frozen import Backbone, load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, RunError
+from astmoa.files.text import printable
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.outside import receive_all
 from astmoa.methods.params import check_size
 from astmoa.methods.tensors import difference
-from astmoa.records import PointRecord, SweepRecord, TrialRecord, front_probabilities, load_sweep
-from astmoa.storage import fetch
-from astmoa.text import printable
+from astmoa.pareto import frontier
+from astmoa.records import own_runs
+from astmoa.records.load import load_sweep
+from astmoa.records.standing import front_probabilities
+from astmoa.records.storage import fetch
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord, TrialRecord
 from astmoa.training.checkpoint import Saved
 
 _ANOTHER, _AGAIN = "pick another point, or run the sweep anew into another --out", "export it again"

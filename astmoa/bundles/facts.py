@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from astmoa.errors import shown
-from astmoa.typed import STRICT, checked
+from astmoa.files.typed import STRICT, checked
 
 LONGEST_LABEL = 200
 MOST_THREADS = 1024

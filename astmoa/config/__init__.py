@@ -5,11 +5,11 @@ recipe's" by the value used, so that its hash does not depend on a recipe that m
 length, metric) and the backbone (`layers`) stays None.
 """
 
-from astmoa.config.data import DATA_NAMES, DataConfig, DataName
-from astmoa.config.method import ExpertName, MethodConfig, MethodName
-from astmoa.config.reading import load_config, method_named, read_config
+from astmoa.config.data_config import DATA_NAMES, DataConfig, DataName
+from astmoa.config.method_config import ExpertName, MethodConfig, MethodName
 from astmoa.config.recipes import RECIPES, complete
-from astmoa.config.trial import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
+from astmoa.config.trial_config import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
+from astmoa.config.trial_file import load_config, method_named, read_config
 
 __all__ = [
     "DATA_NAMES",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from astmoa.config.trial import TrialConfig
+from astmoa.config.trial_config import TrialConfig
 
 # The Soft-MoA paper's training settings where the data are its own: SpecAugment 24/80 where it uses it. GTZAN and
 # OpenMIC are AAT's data; what is no paper's has a setting of ours.

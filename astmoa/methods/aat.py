@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from astmoa.methods.adapters import Placed, Site, expert_params, make_experts
+from astmoa.methods.adapters import Placed, Site, make_experts
+from astmoa.methods.expert_params import expert_params
 from astmoa.methods.method import Dials, register
 
 if TYPE_CHECKING:

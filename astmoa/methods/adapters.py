@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from astmoa.errors import require
+from astmoa.methods.expert_params import expert_params
 from astmoa.methods.method import Dials, Method, ParamCount, register
-from astmoa.shape import BackboneShape
+from astmoa.methods.shape import BackboneShape, num_bands
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-CONFORMER_KERNEL_SIZE = 31
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,17 @@ class Placed(Method):
     def insert(self, graft, dials, faithful, generator, seed) -> None:
         from astmoa.methods.sublayers import insert
 
-        insert(graft, self, dials, faithful, generator)
+        config = graft.model.config
+        site = Site(config.hidden_size, num_bands(config), generator, faithful)
+        insert(
+            graft,
+            layers=self.layers(dials, config.num_hidden_layers),
+            sites=self.sites(dials, faithful),
+            make=lambda: self.module(dials, site),
+            router_parameters=self.router_parameters,
+            with_norm=self.trains_norm,
+            added_twice=self.added_twice(dials, faithful),
+        )
 
 
 class Adapter(Placed):
@@ -136,16 +145,6 @@ def check_convolution(kind: str, dials: Dials) -> None:
         dials.convolution,
         f"{kind} has no convolution to choose",
     )
-
-
-def expert_params(kind: str, dials: Dials, d: int) -> int:
-    """bottleneck 2 d r + r + d; Convpass 3 r^2 + r more (2d: 9 r^2 + r); Conformer down to 2 r, with a LayerNorm,
-    a depth-wise convolution and a batch normalisation."""
-    r, k = dials.bottleneck_dim, CONFORMER_KERNEL_SIZE
-    if kind == "conformer":
-        return 2 * d + (2 * d * r + 2 * r) + (k * r + r) + 2 * r + (r * d + d)
-    taps = {"1d": 3, "2d": 9}[dials.convolution]
-    return 2 * d * r + r + d + (taps * r * r + r if kind == "convpass" else 0)
 
 
 def make_experts(kind: str, num_experts: int, dials: Dials, site: Site) -> Any:

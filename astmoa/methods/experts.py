@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from astmoa.methods.adapters import CONFORMER_KERNEL_SIZE
-from astmoa.methods.prompts import NUM_SPECIAL_TOKENS
+from astmoa.methods.expert_params import CONFORMER_KERNEL_SIZE
+from astmoa.methods.shape import NUM_SPECIAL_TOKENS
 
 
 class BottleneckExperts(nn.Module):

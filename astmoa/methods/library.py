@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from astmoa.errors import ConfigError, require
 from astmoa.methods.method import Dials, Method, ParamCount, register
-from astmoa.shape import BackboneShape
+from astmoa.methods.shape import BackboneShape
 
 
 class Library(Method):

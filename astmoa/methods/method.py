@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from astmoa.errors import ConfigError, require
-from astmoa.shape import BackboneShape
+from astmoa.methods.shape import BackboneShape
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from astmoa.errors import require
-from astmoa.methods.adapters import Placed, Site, as_published, check_convolution, expert_params, make_experts
+from astmoa.methods.adapters import Placed, Site, as_published, check_convolution, make_experts
+from astmoa.methods.expert_params import expert_params
 from astmoa.methods.method import Dials, register
 
 if TYPE_CHECKING:

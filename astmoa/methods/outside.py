@@ -45,7 +45,7 @@ def is_outside(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-def find(name: object, code: str | None = None) -> Method:
+def find_method(name: object, code: str | None = None) -> Method:
     """The method of this name: the package's, or one from outside, loaded if need be.
 
     code: the hash of its source, where that is known already: then it must be this one. A file that has changed is

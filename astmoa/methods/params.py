@@ -10,7 +10,7 @@ import dataclasses
 
 from astmoa.errors import ConfigError
 from astmoa.methods.method import MOST_OF_A_KIND, Dials, ParamCount
-from astmoa.shape import BackboneShape
+from astmoa.methods.shape import BackboneShape
 
 LARGEST = 10**9
 """Parameters that may be trained: their optimiser alone holds 8 bytes of each."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from astmoa.methods.method import Dials, Method, ParamCount, register
-from astmoa.shape import BackboneShape
-
-NUM_SPECIAL_TOKENS = 2  # CLS and distillation token stand before the patches, band after band, time fastest
+from astmoa.methods.shape import NUM_SPECIAL_TOKENS, BackboneShape
 
 
 class Prompts(Method):

@@ -5,12 +5,12 @@ Wrapped are `layer.attention` and `layer.mlp`: their input is the LayerNorm outp
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
 import torch
 from torch import nn
 
-from astmoa.methods.adapters import Placed, Site
 from astmoa.methods.graft import Graft
-from astmoa.methods.method import Dials
 
 # Where a place's sub-layer and the LayerNorm that feeds it live in a layer of ASTModel (transformers 5.9 and later).
 _SUBLAYER = {"attention": "attention", "ffn": "mlp"}
@@ -55,21 +55,30 @@ class AddedAgain(nn.Module):
         return self.sublayer(x) + self._remembered[0].last
 
 
-def insert(graft: Graft, method: Placed, dials: Dials, faithful: tuple[str, ...], generator: torch.Generator) -> None:
-    """Put the method's modules into its places; most also train the LayerNorm that feeds them."""
-    config = graft.model.config
-    bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-    site = Site(config.hidden_size, bands, generator, faithful)
-    for index in method.layers(dials, config.num_hidden_layers):
+def insert(
+    graft: Graft,
+    *,
+    layers: Iterable[int],
+    sites: Sequence[tuple[str, bool]],
+    make: Callable[[], nn.Module],
+    router_parameters: tuple[str, ...] = (),
+    with_norm: bool = True,
+    added_twice: bool = False,
+) -> None:
+    """Put modules, fresh from `make`, at the sites of every layer.
+
+    sites: (place, is it sequential). with_norm: the LayerNorm that feeds a module is trained, too.
+    """
+    for index in layers:
         layer = graft.model.layers[index]
-        for place, sequential in method.sites(dials, faithful):
+        for place, sequential in sites:
             name = f"layers.{index}.{place}"
-            module = method.module(dials, site).to(graft.device)
+            module = make().to(graft.device)
             inserted = module
-            if method.added_twice(dials, faithful):
+            if added_twice:
                 inserted = Remembered(module)
                 graft.replace(layer, "mlp", AddedAgain(layer.mlp, inserted))
             graft.replace(layer, _SUBLAYER[place], Adapted(getattr(layer, _SUBLAYER[place]), inserted, sequential))
-            graft.train(name, module, router=method.router_parameters)
-            if method.trains_norm:
+            graft.train(name, module, router=router_parameters)
+            if with_norm:
                 graft.train_copy(f"{name}.norm", layer, _NORM[place], "norm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from astmoa.methods.method import Dials, Method, ParamCount, register
-from astmoa.shape import BackboneShape
+from astmoa.methods.shape import BackboneShape
 
 
 @register

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from astmoa import confidence, frontier
+from astmoa.pareto import confidence, frontier
 from astmoa.records.sweep import SweepRecord
 from astmoa.records.trials import PointRecord
 

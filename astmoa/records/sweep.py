@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from astmoa.errors import RunError
-from astmoa.records.progress import TraceRow, device_seconds, hypervolume_trace
+from astmoa.records.hypervolumes import TraceRow, device_seconds, hypervolume_trace
 from astmoa.records.trials import OPEN, STATES, Event, PointRecord, State, TrialRecord
 
 

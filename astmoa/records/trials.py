@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from astmoa.records.spread import SCORE, Interval, Spread, clip_interval
+from astmoa.pareto.spread import SCORE, Interval, Spread, clip_interval
 
 Event = dict[str, Any]
 State = Literal["running", "paused", "stopped", "completed", "failed"]

@@ -1,5 +1,5 @@
 """What a person looks at after a sweep: tables and pictures, made from records only."""
 
-from astmoa.files import whole_file
+from astmoa.files.whole import whole_file
 
 __all__ = ["whole_file"]

@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from astmoa.files.text import printable
 from astmoa.report.words import markdown
-from astmoa.text import printable
 
 Column = tuple[str, bool]  # its name, and whether it holds numbers
 Row = list[str]

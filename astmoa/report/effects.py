@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astmoa.errors import RunError
-from astmoa.records import PointRecord, Spread, SweepRecord
+from astmoa.pareto.spread import Spread
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord
 from astmoa.report import whole_file
 from astmoa.report.cells import pipe_table
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from astmoa.records import PointRecord, SweepRecord
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord
 
 _NAMES = {
     "esc50": "ESC-50",

@@ -22,7 +22,8 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from astmoa.methods.method import known
-from astmoa.records import PointRecord, SweepRecord
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord
 from astmoa.report.axes import drawing, frame, size_axis, write_picture
 from astmoa.report.labels import FRONT, MOST_NAMES, spread_labels
 from astmoa.report.search_picture import search_picture

@@ -18,7 +18,10 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from astmoa.records import PointRecord, SweepRecord, TraceRow, front_probabilities
+from astmoa.records.hypervolumes import TraceRow
+from astmoa.records.standing import front_probabilities
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord
 from astmoa.report.axes import frame, size_axis, write_picture
 from astmoa.report.labels import FRONT, spread_labels
 from astmoa.report.summary import marked_points

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from astmoa.files.text import printable
 from astmoa.report.cells import (
     Column,
     Row,
@@ -20,7 +21,6 @@ from astmoa.report.cells import (
     terminal_table,
 )
 from astmoa.report.words import markdown
-from astmoa.text import printable
 
 Facts = dict[str, Any]
 _MOST_NEAR = 12  # points near the front that a terminal shows

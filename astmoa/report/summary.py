@@ -8,11 +8,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from astmoa import frontier
 from astmoa.methods.method import known
-from astmoa.records import PointRecord, Spread, SweepRecord, TrialRecord, flatten, standing, step_time_front
+from astmoa.pareto import frontier
+from astmoa.pareto.spread import Spread
+from astmoa.records.load import flatten
+from astmoa.records.standing import standing, step_time_front
+from astmoa.records.sweep import SweepRecord
+from astmoa.records.trials import PointRecord, TrialRecord
 from astmoa.report.paper import paper_figure, paper_note
-from astmoa.report.search import search_facts
+from astmoa.report.search_facts import search_facts
 
 # Columns of their own, or not part of a point.
 _SHOWN_ELSEWHERE = {"method.bottleneck_dim", "seed", "data.fold", "data.root", "data.skip_bad_clips"}

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from astmoa.records import SweepRecord
+from astmoa.files.text import printable
+from astmoa.records.sweep import SweepRecord
 from astmoa.report import whole_file
 from astmoa.report.cells import (
     Column,
@@ -30,7 +31,6 @@ from astmoa.report.cells import (
 from astmoa.report.search_tables import markdown_search, rich_search
 from astmoa.report.summary import named_n_p, summary
 from astmoa.report.words import markdown
-from astmoa.text import printable
 
 MARKDOWN_NAME = "table.md"
 JSON_NAME = "table.json"

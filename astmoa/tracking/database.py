@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from astmoa.files import unfinished_name
+from astmoa.files.whole import unfinished_name
 from astmoa.provenance import program, redact
 from astmoa.tracking.address import WrongAddress, sqlite_file
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from astmoa.errors import TrackingError
+from astmoa.files.text import printable
 from astmoa.provenance import program, redact
-from astmoa.text import printable
 from astmoa.tracking.address import ADVICE, without_secrets
 
 # What to install for a driver that is not there, where it has not the module's name.

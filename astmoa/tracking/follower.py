@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TextIO
 
 from astmoa.errors import AstmoaError
-from astmoa.journal import NAME as JOURNAL_NAME
+from astmoa.records.journal import NAME as JOURNAL_NAME
+from astmoa.tracking.artifacts import ARTIFACTS, REPORT
 from astmoa.tracking.failure import reason
-from astmoa.tracking.files import ARTIFACTS, REPORT
 from astmoa.tracking.mirror import Mirror
 
 _LONGEST_WAIT = 60.0

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from astmoa.files.text import printable
 from astmoa.provenance import redact
-from astmoa.text import printable
 from astmoa.tracking.server import again
 
 _log_warning = logging.getLogger("astmoa.tracking").warning

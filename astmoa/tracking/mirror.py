@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from astmoa.errors import TrackingError
-from astmoa.journal import read_journal_from
-from astmoa.records import metric_of, sweep_header
+from astmoa.records.journal import read_journal_from
+from astmoa.records.load import sweep_header
+from astmoa.records.sweep import metric_of
 from astmoa.tracking import rows, server
 from astmoa.tracking.address import WrongAddress
+from astmoa.tracking.artifacts import ARTIFACTS, changed_files, locked
 from astmoa.tracking.failure import Disturbed
-from astmoa.tracking.files import ARTIFACTS, changed_files, locked
-from astmoa.tracking.progress import Progress
 from astmoa.tracking.runs import ARTIFACTS as SENT
 from astmoa.tracking.runs import FRONTIER, MIRRORED, Runs
+from astmoa.tracking.sorted_events import Progress
 
 _STATUS = {"running": "RUNNING", "paused": "KILLED", "completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 

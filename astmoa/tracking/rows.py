@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from astmoa.files.text import printable
 from astmoa.provenance import redact
-from astmoa.records import Event, TrialRecord, end_interval, flatten
-from astmoa.text import printable
+from astmoa.records.load import Event, flatten
+from astmoa.records.trials import TrialRecord, end_interval
 
 _LONGEST = 1000
 Row = tuple[str, float, float, int]

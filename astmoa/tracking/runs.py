@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from astmoa.records import Event, TrialRecord
+from astmoa.records.load import Event
+from astmoa.records.trials import TrialRecord
 from astmoa.tracking import rows, server
 
 if TYPE_CHECKING:

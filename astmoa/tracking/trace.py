@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from astmoa.records import Event
-from astmoa.records.progress import Staircase
+from astmoa.records.hypervolumes import Staircase
+from astmoa.records.load import Event
 from astmoa.tracking.rows import Row, called, metric_rows
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from astmoa.errors import RunError
-from astmoa.reading import first_line, parse_json
+from astmoa.files.reading import first_line, parse_json
 
 _STALE_SECONDS = 3600  # no write takes as long
 _FACTS, _CHECKSUM = "astmoa", "crc32"

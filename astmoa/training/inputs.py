@@ -19,7 +19,7 @@ from astmoa.audio.standard_output import kept_clean
 from astmoa.audio.store import Features, load_features
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
-from astmoa.text import printable
+from astmoa.files.text import printable
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Inputs:
     metric: str = "accuracy"
     has_folds: bool = True
     """False where the data name their splits: then every fold is the same."""
+
+    @property
+    def num_val_clips(self) -> dict[int, int]:
+        """Validation clips of every test fold."""
+        return {fold: len(splits.val) for fold, splits in self.splits.items()}
 
     @property
     def num_frames(self) -> int:

@@ -14,11 +14,11 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from astmoa.errors import RunError, shown
+from astmoa.files.reading import first_line
+from astmoa.files.typed import STRICT, checked
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.tensors import difference, not_finite
-from astmoa.reading import first_line
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors, prefixed, with_prefix
-from astmoa.typed import STRICT, checked
 
 _Seconds = Annotated[float, Field(ge=0)]
 

@@ -19,7 +19,7 @@ import torch
 
 from astmoa.audio.augment import spec_augment
 from astmoa.audio.fbank import padding
-from astmoa.backbone import Backbone
+from astmoa.backbone.frozen import Backbone
 from astmoa.config import TrialConfig, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.methods.classifier import AdaptedClassifier

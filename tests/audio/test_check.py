@@ -12,8 +12,8 @@ from astmoa.audio.check import Leak, inspect
 from astmoa.audio.doubles import Doubles
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
-from tests.audio import layouts
-from tests.audio.sounds import encode
+from tests.helpers import layouts
+from tests.helpers.sounds import encode
 
 
 def test_a_whole_set_in_folds(tmp_path: Path) -> None:

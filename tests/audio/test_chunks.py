@@ -10,7 +10,7 @@ import torch
 
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError
-from tests.audio.sounds import decode, encode, noise, put
+from tests.helpers.sounds import decode, encode, noise, put
 
 # Format, coding, bytes before the size of the sound, how it is written, and what it counts besides the samples.
 FORMS = [

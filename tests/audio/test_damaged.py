@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from astmoa.audio.decode import load_clip
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError
-from tests.audio.sounds import encode
-from tests.damage import damage
+from tests.helpers.damage import damage
+from tests.helpers.sounds import encode
 
 FORMATS = ["WAV", "RF64", "W64", "AIFF", "CAF", "AU", "FLAC", "OGG", "MP3", "NIST"]
 

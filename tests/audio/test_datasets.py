@@ -15,7 +15,7 @@ from astmoa.audio.datasets import Clip, DataSet, open_data
 from astmoa.audio.splits import Splits
 from astmoa.config import DataConfig
 from astmoa.errors import ClipError, DataError
-from tests.audio import layouts
+from tests.helpers import layouts
 
 
 def _manifest(root: Path, header: str, rows: list[str]) -> DataConfig:

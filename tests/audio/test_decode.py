@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from astmoa.audio.decode import load_clip, num_samples
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError, DataError
+from tests.helpers import SHARED
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = SHARED
 
 
 def _tone(rate: int, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:

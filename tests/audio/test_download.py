@@ -13,7 +13,7 @@ import pytest
 
 from astmoa.audio.download import extract, fetch
 from astmoa.errors import DataError
-from tests.audio.server import Server, serve
+from tests.helpers.server import Server, serve
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

@@ -1,7 +1,5 @@
 """The front end against transformers' own feature extractor."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,8 +8,9 @@ from transformers import ASTFeatureExtractor
 from astmoa.audio import synthetic
 from astmoa.audio.decode import load_clip
 from astmoa.audio.fbank import GREY, SILENCE, fbank, num_frames
+from tests.helpers import SHARED
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = SHARED
 
 
 def _theirs(wave: np.ndarray, max_length: int) -> torch.Tensor:

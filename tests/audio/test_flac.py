@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from astmoa.audio.files import PlainFile
 from astmoa.audio.flac import part
+from astmoa.audio.plain_files import PlainFile
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError
-from tests.audio.sounds import decode, encode, noise
+from tests.helpers.sounds import decode, encode, noise
 
 
 def _announce(content: bytes, samples: int) -> bytes:

@@ -20,7 +20,7 @@ from astmoa.audio.layout_speech import COMMANDS, WORDS_V1, WORDS_V2
 from astmoa.audio.sources import SOURCES
 from astmoa.config import DATA_NAMES, DataConfig
 from astmoa.errors import DataError
-from tests.audio import layouts
+from tests.helpers import layouts
 
 
 def _message(config: DataConfig) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError
-from tests.audio.sounds import decode, encode, noise, put
+from tests.helpers.sounds import decode, encode, noise, put
 
 
 def _mp3(rate: int = 16_000, mode: str = "VARIABLE", wave: np.ndarray | None = None) -> bytes:

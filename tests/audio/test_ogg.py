@@ -10,7 +10,7 @@ import torch
 from astmoa.audio.ogg import _checksum
 from astmoa.audio.sound import duration
 from astmoa.errors import ClipError
-from tests.audio.sounds import decode, encode, noise
+from tests.helpers.sounds import decode, encode, noise
 
 CODINGS = ["VORBIS", "OPUS"]
 

@@ -25,7 +25,7 @@ from astmoa.audio.progress import in_order
 from astmoa.audio.store import Features, cache_root, load_features
 from astmoa.config import DataConfig
 from astmoa.errors import DataError
-from tests.audio import layouts
+from tests.helpers import layouts
 
 LENGTHS = [0.01, 0.3, 0.7, 0.5, 1.2, 0.5, 0.4, 0.5]  # seconds; the set's clips are cut or filled up to 0.5
 SIDES = ["train", "train", "train", "train", "val", "val", "test", "test"]

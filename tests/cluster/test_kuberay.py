@@ -20,9 +20,9 @@ import pytest
 import ray
 import yaml
 
-from tests.test_sweeps import study
+from tests.helpers import ROOT
+from tests.helpers.studies import study
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE, DOCKERFILE = ROOT / "cluster" / "kuberay.yaml", ROOT / "cluster" / "Dockerfile"
 IGNORED = ROOT / "cluster" / "Dockerfile.dockerignore"
 OBJECTS: dict[str, Any] = json.loads((Path(__file__).parent / "kuberay_fields.json").read_text())["objects"]
@@ -171,7 +171,7 @@ def test_the_entrypoint_waits_for_all_nodes_and_runs_a_sweep(job, monkeypatch):
     assert path.is_file()
     assert f"WORKDIR {IN_THE_IMAGE}" in DOCKERFILE.read_text()
 
-    from astmoa.study import parse
+    from astmoa.study.command import parse
 
     monkeypatch.setattr("sys.argv", sweep[1:])
     _, kind = study(path.stem, monkeypatch)

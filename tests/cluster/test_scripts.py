@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import answers
-from tests.sweep.machines import free_port
+from tests.helpers import ROOT
+from tests.helpers.hosts import answers
+from tests.helpers.machines import free_port
 
-CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
+CLUSTER = ROOT / "cluster"
 
 
 def stand_in(folder: Path, name: str, body: str) -> None:

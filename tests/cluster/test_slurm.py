@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
+
 SCRIPT = ROOT / "cluster" / "slurm.sbatch"
 ANY = "0.0.0.0"  # who connects to it reaches this machine, whatever its addresses are
 VARIABLES = ("ASTMOA_STORAGE", "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR")

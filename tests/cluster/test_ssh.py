@@ -1,6 +1,6 @@
 """`ray up`, `ray submit`, `ray rsync-down`, `ray down` with cluster/on_prem.yaml, over real ssh.
 
-A head and two workers, which are empty when it begins and install astmoa themselves (tests/cluster/hosts.py).
+A head and two workers, which are empty when it begins and install astmoa themselves (tests/helpers/hosts.py).
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from astmoa.journal import read_journal
-from astmoa.records import load_sweep
+from astmoa.records.journal import read_journal
+from astmoa.records.load import load_sweep
 from astmoa.training.checkpoint import load_tensors
-from tests.cluster.hosts import NEEDED, ROOT, SHARED, Hosts, answers, program, words
-from tests.sweep.machines import free_port, until
-from tests.test_export import write_tones
-from tests.test_lock import HOLDER
+from tests.helpers import ROOT
+from tests.helpers.holders import HOLDER
+from tests.helpers.hosts import NEEDED, SHARED, Hosts, answers, program, words
+from tests.helpers.machines import free_port, until
+from tests.helpers.runs import write_tones
 
 pytestmark = pytest.mark.slow
 

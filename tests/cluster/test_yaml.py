@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from astmoa.cli import main
-from astmoa.sweep import autoscaler
+from astmoa.backend import autoscaler
+from astmoa.cli.main import main
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = ["gpu.yaml", "on_prem.yaml"]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.conftest import make_model
+from tests.helpers.tiny import make_model
 
 
 @pytest.fixture

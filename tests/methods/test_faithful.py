@@ -5,7 +5,7 @@ import torch
 
 from astmoa.config import MethodConfig
 from astmoa.methods.classifier import AdaptedClassifier
-from tests.conftest import make_model
+from tests.helpers.tiny import make_model
 
 
 def drawn(classifier):

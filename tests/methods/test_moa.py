@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from astmoa.methods.experts import BottleneckExperts, ConformerExperts, ConvpassExperts, DroppedConvolutionExperts
 from astmoa.methods.moa import DenseMoA, NormalizedTokensSoftMoA, SingleAdapter, SoftMoA
-from tests.methods import loops
+from tests.helpers import loops
 
 sizes = st.tuples(*[st.integers(1, top) for top in (3, 9, 6, 4, 4, 3)])  # b, m, d, n, p, r
 seeds = st.integers(0, 2**31 - 1)

@@ -6,19 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from astmoa import BackboneShape, MethodConfig, Point, Space, TrialConfig, count_params
-from astmoa.cli import main
+from astmoa.cli.main import main
 from astmoa.errors import AstmoaError, ConfigError
-from astmoa.method_cli import check_method
 from astmoa.methods import outside
 from astmoa.methods.method import names
-from astmoa.sweep.also import parse, with_methods
+from astmoa.study.also import parse, with_methods
+from astmoa.study.method_check import check_method
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "my_adapters.py"
 NAME = "my_adapters.py:Scaled"
 
@@ -227,8 +226,8 @@ def test_a_file_that_is_edited_while_a_search_runs_changes_nothing(here):
 
 
 def test_every_sampler_draws_and_encodes_its_own_dials(here):
-    from astmoa.sweep.encoding import Encoding
-    from astmoa.sweep.pool import Pool
+    from astmoa.search.encoding import Encoding
+    from astmoa.search.pool import Pool
 
     space = Space([{"name": "linear"}, {"name": NAME, "bottleneck_dim": [1, 4], "scale": [0.1, 1.0, 10.0]}])
     encoding, pool = Encoding(space), Pool(space, BackboneShape(), None)

@@ -4,19 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astmoa.backbone import Backbone
+from astmoa.backbone.frozen import Backbone
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.method import names
-from astmoa.methods.outside import find
+from astmoa.methods.outside import find_method
 from astmoa.methods.params import LARGEST, check_size, count_params, solve_bottleneck
-from astmoa.shape import BackboneShape
-from tests.conftest import make_model
-from tests.methods.test_classifier import METHODS, identify
+from astmoa.methods.shape import BackboneShape
+from tests.helpers.classifiers import METHODS, identify
+from tests.helpers.tiny import make_model
 
 AST_BASE = BackboneShape()
-MIXTURES = tuple(name for name in names() if find(name).is_mixture)
+MIXTURES = tuple(name for name in names() if find_method(name).is_mixture)
 
 
 @pytest.mark.parametrize(

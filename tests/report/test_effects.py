@@ -5,9 +5,9 @@ import statistics
 import pytest
 
 from astmoa.errors import RunError
-from astmoa.records import sweep_record
+from astmoa.records.load import sweep_record
 from astmoa.report.effects import NAME, effects, effects_table, write_effects
-from tests.journals import Trial, config, sweep_events
+from tests.helpers.journals import Trial, config, sweep_events
 
 BASE, CHANGED = "2/1", "3/1"  # the labels that journals.Trial makes of 2 and 3 experts
 

@@ -1,10 +1,10 @@
 import pytest
 
-from astmoa.records import sweep_record
+from astmoa.records.load import sweep_record
 from astmoa.report.summary import summary
 from astmoa.report.tables import markdown_table
-from tests.journals import Trial, config, every_state, sweep_events
-from tests.report.reading import cells
+from tests.helpers.journals import Trial, config, every_state, sweep_events
+from tests.helpers.pictures import cells
 
 SETTING = {
     "data": ["esc50", "fluent_speech_commands"],
@@ -172,7 +172,7 @@ def test_the_backbone_is_known_by_its_name():
 
 def as_in_the_study(data_name, folds, epochs=None, faithful=(), data=None, ours=None, changed=()):
     """The note of a sweep in the setting that the studies write, but for what is said."""
-    from astmoa.study import SOFT_MOA_SETTING
+    from astmoa.study.run_study import SOFT_MOA_SETTING
 
     setting = {key: v.get(data_name) if isinstance(v, dict) else v for key, v in SOFT_MOA_SETTING.items()}
     trials = trials_with_figures(data_name, folds, epochs=epochs or setting["epochs"], faithful=faithful)

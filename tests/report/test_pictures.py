@@ -9,10 +9,10 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from astmoa.errors import RunError
-from astmoa.records import sweep_record
+from astmoa.records.load import sweep_record
 from astmoa.report.pictures import frontier_picture
-from tests.journals import Trial, config, every_state, many_points, search_events, sweep_events
-from tests.report.reading import drawn, fill_the_disk
+from tests.helpers.journals import Trial, config, every_state, many_points, search_events, sweep_events
+from tests.helpers.pictures import drawn, fill_the_disk
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import re
 import pytest
 from rich.console import Console
 
-from astmoa.records import sweep_record
+from astmoa.records.load import sweep_record
 from astmoa.report.pictures import frontier_picture
 from astmoa.report.summary import marked_points, summary
 from astmoa.report.tables import markdown_table, rich_table, write_tables
-from tests.journals import Trial, config, every_state, search_events, sweep_events
-from tests.report.reading import cells, drawn
+from tests.helpers.journals import Trial, config, every_state, search_events, sweep_events
+from tests.helpers.pictures import cells, drawn
 
 PAIRS = ((2, 14), (4, 6), (6, 4), (8, 3), (12, 2), (24, 1))
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from astmoa.files.text import printable
 from astmoa.report.cells import pipe_table
 from astmoa.report.words import drawn, markdown
-from astmoa.text import printable
 
 RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # Whatever acts somewhere: in CommonMark, in GitHub's, in what MLflow's pages are made with.

@@ -17,9 +17,9 @@ from astmoa.errors import RunError
 from astmoa.training import checkpoint
 from astmoa.training.checkpoint import DamagedError, load_tensors, open_tensors, save_tensors
 from astmoa.training.trial import CHECKPOINT
-from tests.damage import damage
-from tests.disks import fill, small_disk
-from tests.refusals import refused
+from tests.helpers.damage import damage
+from tests.helpers.disks import fill, small_disk
+from tests.helpers.refusals import refused
 
 TENSORS = {
     "weight": torch.arange(12.0).reshape(3, 4),

@@ -7,7 +7,7 @@ import torch
 
 from astmoa.config import DataConfig
 from astmoa.training.inputs import DeviceData, open_inputs
-from tests.audio import layouts
+from tests.helpers import layouts
 
 
 def test_the_features_travel_as_one_buffer_without_a_copy():

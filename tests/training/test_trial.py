@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astmoa.audio.fbank import GREY
-from astmoa.backbone import Backbone
+from astmoa.backbone.frozen import Backbone
 from astmoa.config import MethodConfig, OptimConfig, TrialConfig
 from astmoa.errors import AstmoaError, ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors
 from astmoa.training.inputs import DeviceData
 from astmoa.training.trial import CHECKPOINT, Trial, cosine_lr
-from tests.conftest import make_inputs, make_model
-from tests.damage import damage, distort
-from tests.methods.test_classifier import identify
-from tests.refusals import refused
+from tests.helpers.classifiers import identify
+from tests.helpers.damage import damage, distort
+from tests.helpers.refusals import refused
+from tests.helpers.tiny import make_inputs, make_model
 
 CPU = torch.device("cpu")
 METHODS = [

@@ -1,0 +1,1 @@
+"""`astmoa ...`: one file per command or group of commands; each parses, calls the Python interface and prints."""

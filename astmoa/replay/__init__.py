@@ -1,0 +1,1 @@
+"""The engine over recorded curves, on a virtual clock."""

@@ -1,0 +1,168 @@
+"""A study from its options to its run folder: the plumbing that every file in sweeps/ shares.
+
+A file in sweeps/ says only what it sweeps: a function from the options and the backbone's shape to labelled methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astmoa.config.proposals import Point, replicate
+from astmoa.engine.budgets import Budget
+from astmoa.errors import ConfigError, RunError
+from astmoa.files.text import tell
+from astmoa.methods.outside import sources
+from astmoa.methods.shape import BackboneShape
+from astmoa.provenance import redact
+from astmoa.records import own_runs
+from astmoa.records.journal import NAME as JOURNAL
+from astmoa.records.journal import unfinished_line
+from astmoa.records.lock import hold
+from astmoa.records.storage import Store, Upload, check_same_run
+from astmoa.search.space import Space
+from astmoa.study.also import with_methods
+from astmoa.study.finish import finish
+from astmoa.study.header import sweep_header
+from astmoa.study.options import SOFT_MOA_SETTING, StudyOptions
+from astmoa.study.resume import joined, tracker
+
+if TYPE_CHECKING:
+    from astmoa.engine.judging import EarlyStopping
+    from astmoa.search.sampler import MakeSampler
+
+Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a study has come to."""
+
+    out: Path
+    """Its run folder."""
+    tracker: str
+    """Address of the tracker that its runs are in."""
+    interrupted: bool
+    tracking_error: str | None
+    """Why the tracker is behind, if it is."""
+
+
+def run(
+    study: str,
+    options: StudyOptions,
+    points: Plan,
+    paper: str | None,
+    argv: list[str],
+    sampler: MakeSampler | None = None,
+    early_stopping: EarlyStopping | None = None,
+) -> Ended:
+    """Run all points of a study, mirror them to MLflow, and leave table, picture and best bundle in the run folder.
+
+    argv: how the study was called, for the journal. sampler, early_stopping: a search's, in place of those that its
+    options name. Raises RunError where another process has the run folder, before
+    anything of it is read.
+    """
+    out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
+    with hold(out):  # before libraries are imported that take seconds
+        return _run(study, options, points, paper, argv, out, kept, (sampler, early_stopping))
+
+
+def _run(
+    study: str,
+    options: StudyOptions,
+    points: Plan,
+    paper: str | None,
+    argv: list[str],
+    out: Path,
+    kept: str | None,
+    own: tuple[MakeSampler | None, EarlyStopping | None],
+) -> Ended:
+    from astmoa.backbone.frozen import load_backbone
+    from astmoa.backend.cluster import check_cluster
+    from astmoa.backend.run_sweep import run_sweep
+    from astmoa.records.earlier_run import check_run_dir  # ray is imported when a sweep runs, not by `--help`
+    from astmoa.tracking import LiveMirror
+    from astmoa.training.inputs import open_inputs
+
+    store = Store(kept) if kept else None
+    if store is not None:  # better found out before all sounds are read
+        store.check()
+        check_same_run(out, store)
+    tell_of_cut_line(out)
+    check_cluster()
+    template = options.template()
+    backbone = load_backbone(options.backbone)
+    planned = with_methods(points(options, backbone.shape), options.also)
+    if not isinstance(planned, Space) and not planned:
+        raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
+    seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
+    search = options.described(planned, *own) if isinstance(planned, Space) else None
+    before = {"study": study, "search": search, "methods": sources()}
+    check_run_dir(out, before, keys=("study", "methods", "search"))  # before all sounds are read
+    if isinstance(planned, Space):
+        parts = options.parts(planned, backbone.shape, *own)  # wrong names are better found before all sounds are read
+        confirmation = options.confirmation()
+        if confirmation:
+            folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False
+        num_candidates = len(planned.candidates(backbone.shape, options.max_params))
+        tell(f"{study}: {num_candidates:,} candidates, in {out}")
+    else:
+        tell(f"{study}: {len(planned)} points in {out}")
+    inputs = open_inputs(template.data, tuple(dict.fromkeys(folds)), all_folds=all_folds)
+    folds = tuple(inputs.splits)
+    replicates = "" if isinstance(planned, Space) else f"{len(seeds)} seeds x {len(folds)} folds of "
+    tell(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
+    backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
+    if inputs.bad_clips:
+        tell(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
+    uri, another = tracker(out, options.tracking_uri)
+    if another:
+        tell(another)
+    header = sweep_header(study, argv, options, inputs, template, backbone)
+    if isinstance(planned, Space):
+        header["search"] = search
+        if confirmation:
+            parts["confirm"] = confirmation.of(inputs.num_val_clips, inputs.has_folds, search["objectives"])
+    else:
+        proposals = replicate(planned, template, seeds, folds)
+        header["num_trials"] = len(proposals)
+        parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
+    if paper is not None:
+        header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
+    earlier = check_run_dir(out, header)  # before the tracker hears of it
+    sweep_id = earlier[0]["sweep_id"] if earlier else header["sweep_id"]
+    if store is not None:
+        header["storage"] = redact(kept)
+    header["tracker"] = redact(uri)
+    upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
+    own_runs.note(sweep_id, storage=kept, tracking_uri=uri, also=joined(options.also))
+    with upload as uploaded, LiveMirror(out, uri) as mirror:
+        at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
+        reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
+        finish(out, kept)
+    tell(f"Ended: {reason}.")
+    if uploaded is not None and uploaded.error:
+        tell(f"Storage is behind: {uploaded.error}")
+    return Ended(out, uri, reason == "interrupted", mirror.error)
+
+
+def check_any_completed(out: Path) -> None:
+    """Raises RunError, with the first trial's error, where all have failed."""
+    from astmoa.records.load import load_sweep
+
+    sweep = load_sweep(out)
+    if not sweep.states["completed"] and sweep.states["failed"]:
+        first = next(trial.error for trial in sweep.trials if trial.error)
+        raise RunError(f"no trial completed; the first failed with: {first}")
+
+
+def tell_of_cut_line(out: Path) -> None:
+    """A crash in the middle of a write leaves half a line, which the journal drops: say so."""
+    lost = unfinished_line(out) if (out / JOURNAL).is_file() else b""
+    if lost:
+        shown = lost[:60].decode(errors="replace")
+        tell(f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}")
