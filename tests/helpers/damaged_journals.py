@@ -27,10 +27,9 @@ SEARCHED = search_events(TRIALS + CONFIRMING)
 
 def readers(run_dir):
     """All that reads a run folder, and needs no tracker, no Ray and no weights."""
-    from astmoa.records.standing import front_probabilities, standing
-
     from astmoa.bundles.export import pick_point
     from astmoa.records.load import load_sweep
+    from astmoa.records.standing import front_probabilities, standing
     from astmoa.report.tables import rich_table, write_tables
     from astmoa.study.resume import stored_options
     from astmoa.study.search_options import SearchOptions

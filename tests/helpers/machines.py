@@ -307,7 +307,12 @@ def start_sweep(cluster: Cluster, folder: Path, **options: Any) -> Session:
     """`drive` in a process of its own, whose Ray is the cluster."""
     path = folder / "options.pickle"
     path.write_bytes(pickle.dumps({"num_nodes": 1 + len(cluster.machines), **options}))
-    command = [sys.executable, "-c", "import sys; from tests.sweep import machines; machines.drive(sys.argv[1])", path]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from tests.helpers import machines; machines.drive(sys.argv[1])",
+        path,
+    ]
     return Session(command, {**cluster.environment, "RAY_ADDRESS": cluster.address}, folder / "driver.log")
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from astmoa.records.standing import front_probabilities, standing, step_time_front
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from astmoa.pareto import frontier
 from astmoa.pareto.spread import Spread
 from astmoa.records.hypervolumes import hypervolume_trace
 from astmoa.records.load import sweep_record, trial_record
+from astmoa.records.standing import front_probabilities, standing, step_time_front
 from tests.helpers.journals import BEGIN, Trial, config, confirming, search_events, searched, sweep_events, trial_events
 
 

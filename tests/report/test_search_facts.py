@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from astmoa.records.standing import front_probabilities, standing
 from matplotlib.image import imread
 from rich.console import Console
 
 from astmoa.records.load import sweep_record
+from astmoa.records.standing import front_probabilities, standing
 from astmoa.report.pictures import frontier_picture
 from astmoa.report.summary import marked_points, summary
 from astmoa.report.tables import markdown_table, rich_table, write_tables

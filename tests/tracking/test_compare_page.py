@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from astmoa.records.standing import standing
 
 from astmoa.records.load import load_sweep
+from astmoa.records.standing import standing
 from astmoa.tracking import default_uri
 from tests.helpers import browser
 from tests.helpers.runs import write_tones

@@ -1,11 +1,11 @@
 """What MLflow's tags are made of while a journal grows, against the records of the same events read at once."""
 
 import pytest
-from astmoa.records.standing import standing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from astmoa.records.load import sweep_record
+from astmoa.records.standing import standing
 from astmoa.tracking.sorted_events import Progress
 from tests.helpers.journals import confirming, search_events, searched
 

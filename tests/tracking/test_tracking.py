@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from astmoa.records.standing import standing
 
 from astmoa import tracking
 from astmoa.errors import RunError, TrackingError
 from astmoa.pareto.spread import clip_interval
 from astmoa.records.journal import NAME, Journal
 from astmoa.records.load import load_sweep
+from astmoa.records.standing import standing
 from astmoa.tracking import LiveMirror, Mirror, default_uri, redact, rows, server, sync, ui_command
 from astmoa.tracking import follower as follower_module
 from astmoa.tracking import sorted_events as progress_module
