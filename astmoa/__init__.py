@@ -13,10 +13,11 @@ _HOME = {
     "astmoa.errors": ("AstmoaError", "BackboneError", "ConfigError", "DataError", "RunError"),
     "astmoa.methods.shape": ("BackboneShape",),
     "astmoa.config": ("BackboneConfig", "DataConfig", "MethodConfig", "OptimConfig", "TrialConfig"),
-    "astmoa.methods.method": ("Dial", "Method", "ParamCount"),
+    "astmoa.methods.method": ("Dial", "Method", "ParamCount", "find_method"),
+    "astmoa.audio.layout": ("Layout",),
+    "astmoa.audio.own_sounds": ("Sound",),
     "astmoa.methods.adapters": ("Adapter", "Placed", "Site"),
     "astmoa.methods.params": ("count_params", "solve_bottleneck"),
-    "astmoa.methods.outside": ("find_method",),
     "astmoa.config.proposals": ("Point",),
     "astmoa.engine.judging": ("EarlyStopping",),
     "astmoa.search.random_methods": ("random_methods",),
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from astmoa.engine.judging import EarlyStopping
     from astmoa.errors import AstmoaError, BackboneError, ConfigError, DataError, RunError
     from astmoa.methods.adapters import Adapter, Placed, Site
-    from astmoa.methods.method import Dial, Method, ParamCount
-    from astmoa.methods.outside import find_method
+    from astmoa.methods.method import Dial, Method, ParamCount, find_method
     from astmoa.methods.params import count_params, solve_bottleneck
     from astmoa.methods.shape import BackboneShape
     from astmoa.search.random_methods import random_methods

@@ -54,10 +54,10 @@ from astmoa.engine.driver import Driver
 from astmoa.methods.params import count_params
 from astmoa.methods.shape import BackboneShape
 from astmoa.records.journal import FORMAT, Journal, read_journal
-from astmoa.search.early_stopping import make_scheduler
 from astmoa.search.sampler import OptunaSampler
 from astmoa.search.searcher import Search
 from astmoa.search.space import Space
+from astmoa.search.stopping_rules import make_scheduler
 from astmoa.tracking import LiveMirror
 
 import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it is imported)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import astmoa
+from astmoa.methods.method import METHODS
 from tests.helpers.pages import DOCS, blocks
 
 
@@ -14,10 +15,8 @@ def test_the_pages_method_is_the_one_that_is_tested():
 
 
 def test_its_use_from_python_runs(tmp_path, monkeypatch, capsys):
-    from astmoa.methods import method, outside
-
-    monkeypatch.setattr(method, "_known", dict(method._known))
-    monkeypatch.setattr(outside, "_sources", {})
+    monkeypatch.setattr(METHODS, "_known", dict(METHODS._known))
+    monkeypatch.setattr(METHODS, "_sources", {})
     monkeypatch.chdir(tmp_path)
     shutil.copy(DOCS / "examples" / "my_adapters.py", tmp_path)
     shown = {}

@@ -15,13 +15,12 @@ import torch
 
 from astmoa.audio.datasets import DataSet, open_data
 from astmoa.audio.doubles import Doubles, find_doubles
+from astmoa.audio.layout import LAYOUTS, Choice
 from astmoa.audio.lists import missing_clips, nearby
 from astmoa.audio.progress import in_order
 from astmoa.audio.sound import measure
-from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import leaks
 from astmoa.audio.store import content_digest
-from astmoa.config import DataConfig
 from astmoa.errors import ClipError, DataError
 
 
@@ -71,7 +70,7 @@ class Report:
         return not (self.missing or self.broken or self.problems)
 
 
-def inspect(config: DataConfig, fast: bool = False, threads: int | None = None, progress: bool = True) -> Report:
+def inspect(config: Choice, fast: bool = False, threads: int | None = None, progress: bool = True) -> Report:
     """Open the data set and look at every clip: decode it as a sweep would, or read its header alone (`fast`).
 
     Raises DataError where the lists are wrong; clips that are missing or broken are reported, not raised.
@@ -101,7 +100,7 @@ def inspect(config: DataConfig, fast: bool = False, threads: int | None = None, 
         name=data.name,
         clips=len(data.clips),
         # Ten and twelve labels are a choice of the clips.
-        official=None if config.num_labels in (10, 12) else SOURCES[config.name].clips,
+        official=None if config.num_labels in (10, 12) else LAYOUTS.find(config.name).source.clips,
         hours=sum(look.seconds for look in looks.values()) / 3600,
         seconds=data.seconds,
         metric=data.metric,
@@ -146,7 +145,7 @@ def _look(data: DataSet, index: int, fast: bool) -> _Look:
     return _Look(seconds, None, None if clip.path is None else content_digest(data, index))
 
 
-def _base(config: DataConfig) -> Path:
+def _base(config: Choice) -> Path:
     """The folder that paths in messages are seen from."""
     root = Path(config.root or ".")
     return root if root.is_dir() else root.parent

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astmoa.audio.plain_files import NotAFileError, is_plain, read_plain
-from astmoa.errors import DataError
-from astmoa.files.text import printable
+from astmoa.errors import DataError, printable
 
 _QUOTES = "put text that has commas in it between quotation marks"
 _SHOWN = 200  # characters of a file's own words in a message

@@ -1,41 +1,20 @@
-"""Which clips there are, what they are called, and on which side of a split they lie.
-
-Many layouts, one shape: `open_data` is the only door. The layouts themselves are in layout_sound, layout_speech,
-layout_music and layout_own; the built-in set is in synthetic.
-"""
+"""Which clips there are, what they are called, and on which side of a split they lie: many layouts, one shape."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from astmoa.audio import layout_music, layout_own, layout_sound, layout_speech, synthetic
-from astmoa.audio.decode import load_clip, num_samples
-from astmoa.audio.lists import Listing, longest
+import astmoa.audio.layouts  # noqa: F401 (registers them)
+from astmoa.audio.layout import LAYOUTS, Choice
+from astmoa.audio.lists import longest
 from astmoa.audio.splits import Clip, Splits, divide, fold_numbers
-from astmoa.config import DataConfig
-from astmoa.errors import ClipError, DataError
-
-__all__ = ["Clip", "DataSet", "Splits", "open_data"]
-
-_LAYOUTS: dict[str, Callable[[Path, DataConfig], Listing]] = {
-    "esc50": layout_sound.esc50,
-    "urbansound8k": layout_sound.urbansound8k,
-    "speech_commands_v1": layout_speech.speech_commands,
-    "speech_commands_v2": layout_speech.speech_commands,
-    "fluent_speech_commands": layout_speech.fluent_speech_commands,
-    "gtzan": layout_music.gtzan,
-    "gtzan_folds": layout_music.gtzan_folds,
-    "openmic": layout_music.openmic,
-    "folder": layout_own.folder,
-    "csv": layout_own.manifest,
-}
+from astmoa.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,66 +68,40 @@ class DataSet:
         return sides
 
 
-def open_data(config: DataConfig, check_fold: bool = True) -> DataSet:
+def open_data(choice: Choice, check_fold: bool = True) -> DataSet:
     """The data set that a configuration names. Reads lists and headers, decodes nothing.
 
     Raises DataError for lists that are wrong, and where the configured fold cannot be split, unless `check_fold` is
-    False.
+    False; ConfigError for a layout that there is not.
     """
-    if config.name == "builtin":
-        clips = tuple(Clip(**item) for item in synthetic.plan())
-        seconds = config.seconds or synthetic.SECONDS
-        load = partial(_render, num_samples(seconds))
-        metric = _metric(config, multi_label=False)
-        data = DataSet("builtin", synthetic.LABELS, clips, seconds, load, synthetic.VERSION, metric=metric)
-    else:
-        if config.root is None:
-            raise DataError(f"data.root is not set: give the folder of the {config.name} data (--data-root)")
-        listing = _LAYOUTS[config.name](Path(config.root), config)
-        seconds = config.seconds or listing.seconds or longest(Path(config.root), listing.clips)
-        data = DataSet(
-            name=listing.name,
-            labels=listing.labels,
-            clips=listing.clips,
-            seconds=seconds,
-            load=partial(_load, listing.clips, seconds),
-            targets=listing.targets,
-            metric=_metric(config, multi_label=listing.targets is not None),
-            own_validation=listing.own_validation,
-            warnings=listing.warnings,
-        )
+    layout = LAYOUTS.find(choice.name, getattr(choice, "code", None))
+    if layout.needs_root and choice.root is None:
+        raise DataError(f"data.root is not set: give the folder of the {choice.name} data (--data-root)")
+    root = Path(choice.root or ".")
+    listing = layout.read(root, choice)
+    seconds = choice.seconds or listing.seconds or longest(root, listing.clips)
+    data = DataSet(
+        name=listing.name,
+        labels=listing.labels,
+        clips=listing.clips,
+        seconds=seconds,
+        load=partial(layout.load, listing.clips, seconds),
+        version=layout.version,
+        targets=listing.targets,
+        metric=_metric(choice, multi_label=listing.targets is not None),
+        own_validation=listing.own_validation,
+        warnings=listing.warnings,
+    )
     if check_fold:
-        data.splits(config.fold)  # a set that cannot be split should say so before hours of decoding
+        data.splits(choice.fold)  # a set that cannot be split should say so before hours of decoding
     return data
 
 
-def _metric(config: DataConfig, multi_label: bool) -> str:
+def _metric(choice: Choice, multi_label: bool) -> str:
     fits = "mAP" if multi_label else "accuracy"
-    if config.metric not in ("auto", fits):
+    if choice.metric not in ("auto", fits):
         labels = "several labels" if multi_label else "one label"
         raise DataError(
-            f"data.metric={config.metric} does not fit {config.name} ({labels} per clip): use {fits} or auto"
+            f"data.metric={choice.metric} does not fit {choice.name} ({labels} per clip): use {fits} or auto"
         )
     return fits
-
-
-def _render(samples: int, index: int) -> torch.Tensor:
-    return torch.from_numpy(synthetic.render(index)[:samples])
-
-
-def _load(clips: Sequence[Clip], seconds: float, index: int) -> torch.Tensor:
-    clip = clips[index]
-    if clip.span is None:
-        return load_clip(clip.path, seconds)
-    modified = os.stat(clip.path).st_mtime_ns if os.path.isfile(clip.path) else 0
-    start, end = (num_samples(edge) for edge in clip.span)
-    wave = _recording(clip.path, modified)[start:end][: num_samples(seconds)]
-    if not wave.any():
-        raise ClipError(clip.path, f"no sound from {clip.span[0]:g} s to {clip.span[1]:g} s: restore the recording")
-    return wave.clone()
-
-
-@lru_cache(maxsize=8)
-def _recording(path: Path, modified: int) -> torch.Tensor:
-    """A recording that many clips are cut from, decoded once; `modified` is part of the key."""
-    return load_clip(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from astmoa.audio.fbank import SAMPLE_RATE
 from astmoa.audio.parts import Part
 from astmoa.audio.plain_files import PlainFile
 from astmoa.audio.sound import MOST_FRAMES, find_parts, known_frames, open_part, read_blocks, reason
+from astmoa.audio.splits import Clip
 from astmoa.errors import ClipError
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
@@ -120,3 +123,22 @@ def _is_whole(file: PlainFile, part: Part) -> bool:
             yield from read_blocks(sound, MOST_FRAMES, "int32")
 
     return known is not None and flac.is_whole(known, blocks)
+
+
+def load_part(clip: Clip, seconds: float) -> torch.Tensor:
+    """A clip as `load_clip` gives it, or the part of its file that it is. Raises ClipError, also for a silent part."""
+    assert clip.path is not None
+    if clip.span is None:
+        return load_clip(clip.path, seconds)
+    modified = os.stat(clip.path).st_mtime_ns if os.path.isfile(clip.path) else 0
+    start, end = (num_samples(edge) for edge in clip.span)
+    wave = _recording(clip.path, modified)[start:end][: num_samples(seconds)]
+    if not wave.any():
+        raise ClipError(clip.path, f"no sound from {clip.span[0]:g} s to {clip.span[1]:g} s: restore the recording")
+    return wave.clone()
+
+
+@lru_cache(maxsize=8)
+def _recording(path: Path, modified: int) -> torch.Tensor:
+    """A recording that many clips are cut from, decoded once; `modified` is part of the key."""
+    return load_clip(path)

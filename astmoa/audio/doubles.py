@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 _LONGEST = 200
 

@@ -4,62 +4,54 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from astmoa.audio.csv_files import Row, integer, read_rows, shown
-from astmoa.audio.lists import SPLIT_NAMES, Listing, audio_files, below_root, check_files, folders
+from astmoa.audio.csv_files import Row, integer, read_rows
+from astmoa.audio.layout import Choice, Layout, Listing, Source, register
+from astmoa.audio.lists import SPLIT_NAMES, audio_files, below_root, check_files, folders
 from astmoa.audio.names import check_classes, check_label, doubtful
-from astmoa.audio.splits import Clip, by_hash, check_groups, some
-from astmoa.config import DataConfig
+from astmoa.audio.own_sounds import Sound, count_of, listing_of, numbers_as_numbers
+from astmoa.audio.splits import Clip, by_hash, some
 from astmoa.errors import DataError
 
 # Formats that libsndfile does not read: listed, so that decoding names them instead of a class that shrinks silently.
 _FOREIGN = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr")
 
 
-def manifest(root: Path, config: DataConfig) -> Listing:
-    """Any CSV with path, label, and split or fold (split counts where both are there); paths start at its folder.
+@register
+class Manifest(Layout):
+    """a manifest.csv of yours with the columns path,label and split (train, val, test) or fold"""
 
-    ROOT is the file, or a folder with a manifest.csv. A column group is kept on one side of every split, or DataError.
-    Space around labels and groups does not count: spreadsheets leave some, and "dog " would be a class of its own.
-    """
-    table = _table(root)
-    rows = read_rows(table, "path", "label", "split|fold", path="path")
-    named = "split" in rows[0]
-    counts = Counter(row["label"].strip() for row in rows)
-    lines: dict[str, Row] = {}
-    for row in rows:
-        lines.setdefault(row["label"].strip(), row)
-    for label, row in lines.items():
-        check_label(f"{table} line {row.line}", label)
-    names = sorted(counts, key=_numbers_as_numbers(sorted(counts)))
-    index = {name: i for i, name in enumerate(names)}
-    clips = []
-    for row in rows:
-        split = SPLIT_NAMES.get(row["split"].strip().lower()) if named else None
-        if named and split is None:
-            what = f"split {shown(repr(row['split']))} of {shown(row['path'])} is unknown"
-            raise DataError(f"{table} line {row.line}: {what}: use train, val or test")
-        fold = None if named else integer(row, "fold", table)
-        path, group = table.parent / row["path"], row.get("group", "").strip()
-        clips.append(Clip(row["path"], index[row["label"].strip()], path, fold, split, group or None))
-    check_files(table, clips, config.skip_bad_clips)
-    _check_paths(table, clips)
-    check_groups(table, clips)
-    check_classes(table, names)
-    said = {label: f"{_clips(counts[label])}, first in line {row.line}" for label, row in lines.items()}
-    groups = Counter(clip.group for clip in clips if clip.group is not None)
-    warnings = [
-        *doubtful(table, "classes", said),
-        *doubtful(table, "groups", {name: _clips(count) for name, count in groups.items()}),
-    ]
-    name = table.resolve().parent.name
-    return Listing(name, tuple(names), tuple(clips), None, own_validation=named, warnings=tuple(warnings))
+    name = "csv"
+    source = Source(
+        page="your own files",
+        licence="yours",
+        layout=("ROOT/manifest.csv with path,label and split (train, val, test) or fold; optional: group",),
+        by_hand="these are your own sounds",
+        group="group",
+    )
+
+    def read(self, root: Path, choice: Choice) -> Listing:
+        """Any CSV with path, label, and split or fold (split counts where both are there); paths start at its folder.
+
+        ROOT is the file, or a folder with a manifest.csv. A column group is kept on one side of every split, or
+        DataError. Space around labels and groups does not count: spreadsheets leave some, and "dog " would be a class
+        of its own.
+        """
+        table = _table(root)
+        rows = read_rows(table, "path", "label", "split|fold", path="path")
+        sounds = [_sound(row, table) for row in rows]
+        lines = [f"line {row.line}" for row in rows]
+        return listing_of(table, sounds, lines.__getitem__, choice.skip_bad_clips, table.parent)
 
 
-def _clips(count: int) -> str:
-    return f"{count:,} clip{'s' if count > 1 else ''}"
+def _sound(row: Row, table: Path) -> Sound:
+    split = row.get("split")
+    if split is not None:
+        split = SPLIT_NAMES.get(split.strip().lower(), split)
+    fold = integer(row, "fold", table) if split is None else None
+    return Sound(row["path"], row["label"], split, fold, row.get("group", "").strip() or None)
 
 
 def _table(root: Path) -> Path:
@@ -72,66 +64,62 @@ def _table(root: Path) -> Path:
     return table
 
 
-def _check_paths(table: Path, clips: Sequence[Clip]) -> None:
-    """No file is listed under two spellings, ./0.wav and 0.wav: one could train, the other test."""
-    seen: dict[str, str] = {}
-    for clip in clips:
-        first = seen.setdefault(os.path.abspath(clip.path), clip.name)
-        if first != clip.name:
-            raise DataError(
-                f"{table} lists {shown(first)} and {shown(clip.name)}, which are one file: keep one line per clip"
-            )
+@register
+class Folder(Layout):
+    """one folder per class of yours, divided by us or in train, val and test"""
 
-
-def _numbers_as_numbers(labels: Sequence[str]) -> Callable[[str], int | str]:
-    return (
-        int if all(label.isdecimal() for label in labels) and len({int(x) for x in labels}) == len(set(labels)) else str
+    name = "folder"
+    source = Source(
+        page="your own files",
+        licence="yours",
+        layout=("ROOT/CLASS/clip.wav, divided 80/10/10, or", "ROOT/train/CLASS/clip.wav, ROOT/val/..., ROOT/test/..."),
+        by_hand="these are your own sounds",
+        group="group",
     )
 
+    def read(self, root: Path, choice: Choice) -> Listing:
+        """ROOT/CLASS/clip.*, or ROOT/train/CLASS/clip.* with test and (optionally) val beside train.
 
-def folder(root: Path, config: DataConfig) -> Listing:
-    """ROOT/CLASS/clip.*, or ROOT/train/CLASS/clip.* with test and (optionally) val beside train.
-
-    Without these folders every class is divided by itself: a tenth for test, a tenth for validation (at least one clip
-    each), the rest for train, by a hash of the clips' names, so that a new clip moves hardly any other.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder: set data.root to a folder with one folder per class")
-    root = _unpacked(root)
-    below = folders(root)
-    splits = [SPLIT_NAMES.get(path.name.lower()) for path in below]
-    divided = {"train", "test"} <= set(splits) or (bool(below) and None not in splits)
-    classes: dict[tuple[str | None, str], list[Path]] = {}
-    for path, split in zip(below, splits, strict=True):
-        if divided and split is None:
-            raise DataError(f"{path} is beside train and test: move it into one of them, or elsewhere")
-        for place in folders(path) if divided else [path]:
-            files = audio_files(place, _FOREIGN)
-            for deeper in folders(place):
-                _check_none_below(place, deeper)
-            if not files:
-                raise DataError(f"{place} has no sound files: put the clips of that class there, or remove it")
-            classes.setdefault((split if divided else None, place.name), []).extend(files)
-    if not classes:
-        raise DataError(f"{root} has no folders with clips: make one folder per class")
-    names = {label for _, label in classes}
-    for label in sorted(names):
-        check_label(root, label)
-    check_classes(root, sorted(names))
-    labels = tuple(sorted(names, key=_numbers_as_numbers(sorted(names))))
-    clips = []
-    for (split, label), files in classes.items():
-        paths = {path.relative_to(root).as_posix(): path for path in files}
-        sides = dict.fromkeys(paths, split) if divided else _eighty_ten_ten(root / label, list(paths))
-        clips += [Clip(name, labels.index(label), path, None, sides[name]) for name, path in paths.items()]
-    strange = sorted(names - {label for split, label in classes if split in (None, "train")})
-    if strange:
-        raise DataError(f"{root}/train has no {some(strange)}: add clips there, or remove these classes elsewhere")
-    check_files(root, clips, config.skip_bad_clips)
-    counts = Counter(labels[clip.label] for clip in clips)
-    warnings = doubtful(root, "classes", {name: _clips(count) for name, count in counts.items()})
-    name = root.resolve().name
-    return Listing(name, labels, tuple(clips), None, own_validation=divided, warnings=tuple(warnings))
+        Without these folders every class is divided by itself: a tenth for test, a tenth for validation (at least one
+        clip each), the rest for train, by a hash of the clips' names, so that a new clip moves hardly any other.
+        """
+        if not root.is_dir():
+            raise DataError(f"{root} is no folder: set data.root to a folder with one folder per class")
+        root = _unpacked(root)
+        below = folders(root)
+        splits = [SPLIT_NAMES.get(path.name.lower()) for path in below]
+        divided = {"train", "test"} <= set(splits) or (bool(below) and None not in splits)
+        classes: dict[tuple[str | None, str], list[Path]] = {}
+        for path, split in zip(below, splits, strict=True):
+            if divided and split is None:
+                raise DataError(f"{path} is beside train and test: move it into one of them, or elsewhere")
+            for place in folders(path) if divided else [path]:
+                files = audio_files(place, _FOREIGN)
+                for deeper in folders(place):
+                    _check_none_below(place, deeper)
+                if not files:
+                    raise DataError(f"{place} has no sound files: put the clips of that class there, or remove it")
+                classes.setdefault((split if divided else None, place.name), []).extend(files)
+        if not classes:
+            raise DataError(f"{root} has no folders with clips: make one folder per class")
+        names = {label for _, label in classes}
+        for label in sorted(names):
+            check_label(root, label)
+        check_classes(root, sorted(names))
+        labels = tuple(sorted(names, key=numbers_as_numbers(sorted(names))))
+        clips = []
+        for (split, label), files in classes.items():
+            paths = {path.relative_to(root).as_posix(): path for path in files}
+            sides = dict.fromkeys(paths, split) if divided else _eighty_ten_ten(root / label, list(paths))
+            clips += [Clip(name, labels.index(label), path, None, sides[name]) for name, path in paths.items()]
+        strange = sorted(names - {label for split, label in classes if split in (None, "train")})
+        if strange:
+            raise DataError(f"{root}/train has no {some(strange)}: add clips there, or remove these classes elsewhere")
+        check_files(root, clips, choice.skip_bad_clips)
+        counts = Counter(labels[clip.label] for clip in clips)
+        warnings = doubtful(root, "classes", {name: count_of(count) for name, count in counts.items()})
+        name = root.resolve().name
+        return Listing(name, labels, tuple(clips), None, own_validation=divided, warnings=tuple(warnings))
 
 
 def _unpacked(root: Path) -> Path:

@@ -7,15 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import soundfile
 
 from astmoa.audio.csv_files import shown
 from astmoa.audio.near import Nearby, is_there
 from astmoa.audio.sound import duration
-from astmoa.audio.sources import SOURCES
 from astmoa.audio.splits import Clip, some
 from astmoa.errors import DataError
 
@@ -26,24 +23,7 @@ SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "va
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".aifc", ".opus", ".oga", ".sph"}
 
 
-class Listing(NamedTuple):
-    """What a layout says: the parts of a `DataSet` that are read from lists and folders.
-
-    seconds: the layout's clip length, None for the longest clip's. targets: [clips, classes] float32, see `DataSet`.
-    own_validation: False where the validation clips that folds or splits show are our rule, not the data's. warnings:
-    what may be meant otherwise than it is written, one line each.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    clips: tuple[Clip, ...]
-    seconds: float | None
-    targets: np.ndarray | None = None
-    own_validation: bool = True
-    warnings: tuple[str, ...] = ()
-
-
-def inner(name: str, root: Path, marker: str, *below: str) -> Path:
+def inner(name: str, page: str, root: Path, marker: str, *below: str) -> Path:
     """The first of `root` and the folders `below` it that holds `marker`, or the one that does and lies one or two
     folders deeper. Raises DataError that says where data set `name` comes from."""
     for folder in (root, *(root / path for path in below)):
@@ -54,7 +34,6 @@ def inner(name: str, root: Path, marker: str, *below: str) -> Path:
         return deeper[0]
     if deeper:
         raise DataError(f"{root} has {marker} in {some(list(map(str, deeper)))}: set data.root to one of them")
-    page = SOURCES[name].page
     raise DataError(f"{root} has no {marker}: set data.root to {name} from {page}; astmoa data check {name} says more")
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from astmoa.errors import DataError
-from astmoa.files.text import printable
+from astmoa.errors import DataError, printable
 
 HELD_OUT = 0.1
 LONGEST_NAME = 300  # characters of a name in a message

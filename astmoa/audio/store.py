@@ -27,8 +27,7 @@ from astmoa.audio.plain_files import PlainFile
 from astmoa.audio.progress import in_order
 from astmoa.audio.splits import some
 from astmoa.audio.store_files import Row, Store, is_of_this_version, kept_rows, open_store, write_store
-from astmoa.errors import ClipError, DataError
-from astmoa.files.text import printable
+from astmoa.errors import ClipError, DataError, printable
 
 # Change it when the numbers in a store would change: old stores are then not found any more.
 FRONT_END = "kaldi fbank 128 mel 25/10 ms hann 16 kHz, float16, 1"

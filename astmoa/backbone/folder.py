@@ -21,9 +21,8 @@ from transformers import ASTConfig
 from transformers.activations import ACT2FN
 from typing_extensions import TypedDict
 
-from astmoa.errors import BackboneError, shown
+from astmoa.errors import BackboneError, printable, shown
 from astmoa.files.reading import first_line, read_json, require_file
-from astmoa.files.text import printable
 from astmoa.files.typed import STRICT, checked
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")

@@ -25,9 +25,8 @@ from transformers import logging as transformers_logging
 
 from astmoa.audio.fbank import NUM_MEL_BINS
 from astmoa.backbone.folder import CONFIG, WEIGHTS, read_folder, shards
-from astmoa.errors import BackboneError
+from astmoa.errors import BackboneError, printable
 from astmoa.files.reading import first_line
-from astmoa.files.text import printable
 from astmoa.methods.shape import BackboneShape
 from astmoa.methods.tensors import not_finite
 

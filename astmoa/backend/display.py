@@ -17,7 +17,7 @@ from rich.text import Text
 from astmoa.config.proposals import Proposal
 from astmoa.engine.driver import Driver
 from astmoa.engine.ledger import DrivenTrial
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 
 class Display:

@@ -27,8 +27,8 @@ from ray import tune
 from astmoa.backbone.frozen import PackedBackbone
 from astmoa.backend.result import Result
 from astmoa.config import TrialConfig
+from astmoa.config.own_code import receive, sources
 from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
-from astmoa.methods.outside import receive_all, sources
 from astmoa.provenance import package_hash, redact
 from astmoa.records.journal import NAME as JOURNAL
 from astmoa.records.storage import Store
@@ -62,7 +62,7 @@ class WorkerSetup:
     """Hash of the driver's package: a worker of another version would train something else."""
     store: Store | None = None
     """Where trials are kept, if not in a `run_dir` that all machines see."""
-    methods: Mapping[str, str] = field(default_factory=sources)
+    own_code: Mapping[str, Mapping[str, str]] = field(default_factory=sources)
     """Sources of methods from outside: no other machine needs their files."""
     umask: int = field(default_factory=_umask)
     """The driver's: Ray's processes close to others what they write; the run folder is as open as its owner wants."""
@@ -74,7 +74,7 @@ class TrialWorker(tune.Trainable):
     def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
         os.umask(setup.umask)
         _check_machine(setup)
-        receive_all(setup.methods)
+        receive(setup.own_code)
         torch.set_num_threads(setup.cpu_threads)
         self._setup = setup
         device = torch.device(setup.device)

@@ -26,18 +26,18 @@ import yaml
 
 from astmoa.backbone.frozen import Backbone
 from astmoa.bundles.facts import Facts, check_facts, check_labels
-from astmoa.config import TrialConfig, load_config, method_named
-from astmoa.errors import BackboneError, ConfigError, RunError
+from astmoa.config import TrialConfig, code_named, load_config
+from astmoa.config.own_code import REGISTERS, sources
+from astmoa.errors import BackboneError, ConfigError, RunError, printable
 from astmoa.files.reading import read_bytes, read_json
-from astmoa.files.text import printable
-from astmoa.methods.outside import LARGEST, digest, receive, sources
+from astmoa.files.register import LARGEST, digest
 from astmoa.methods.tensors import not_finite
 from astmoa.report.words import markdown
 from astmoa.training.checkpoint import DamagedError, Saved, open_tensors
 
 ADAPTER = "adapter.safetensors"
-METHOD = "method.py"
-"""Source of a method from outside: run for whoever trusts the bundle's author."""
+OWN_CODE = {"methods": ("method", "method.py"), "layouts": ("data", "layout.py")}
+"""By kind, what names it in config.yaml, and the file with its source: run for whoever trusts the bundle's author."""
 _MOST_BYTES = 4 << 20
 _STALE_SECONDS = 3600  # no bundle takes as long to write
 
@@ -59,8 +59,10 @@ def write_bundle(out: Path, config: TrialConfig, adapter: Path, labels: list[str
         "bundle.json": json.dumps(facts, indent=1) + "\n",
         "README.md": _readme(config, facts),
     }
-    if config.method.code is not None:
-        files[METHOD] = sources()[config.method.name]
+    for kind, (section, file) in OWN_CODE.items():
+        part = getattr(config, section)
+        if part.code is not None and part.name in sources()[kind]:
+            files[file] = sources()[kind][part.name]
     place = _real(out)  # a link stays one
     temporary = _beside(place, "tmp")
     try:
@@ -169,21 +171,22 @@ def read_bundle(bundle: Path) -> tuple[TrialConfig, list[str], Facts]:
 
 
 def trust(bundle: Path) -> None:
-    """Load the method that a bundle brings along, if it does: this runs its author's code.
+    """Load the method and the layout of data that a bundle brings along, if it does: this runs its author's code.
 
-    Raises RunError where its files cannot be read, ConfigError where that is no method.
+    Raises RunError where its files cannot be read, ConfigError where that is none.
     """
-    source = Path(bundle) / METHOD
-    if not source.exists():
-        return
-    try:
-        name, code = method_named(Path(bundle) / "config.yaml")
-        text = read_bytes(source, LARGEST).decode()
-    except (ValueError, OSError) as error:
-        raise RunError(f"{source} cannot be used ({error}): export it again") from None
-    if digest(text) != code:
-        raise RunError(f"{source} is not the source that this bundle was trained with: export it again")
-    receive(name, text)
+    for kind, (section, file) in OWN_CODE.items():
+        source = Path(bundle) / file
+        if not source.exists():
+            continue
+        try:
+            name, code = code_named(Path(bundle) / "config.yaml", section)
+            text = read_bytes(source, LARGEST).decode()
+        except (ValueError, OSError) as error:
+            raise RunError(f"{source} cannot be used ({error}): export it again") from None
+        if digest(text) != code:
+            raise RunError(f"{source} is not the source that this bundle was trained with: export it again")
+        REGISTERS[kind].receive(name, text)
 
 
 def open_adapter(path: Path, mend: str) -> Saved:

@@ -16,10 +16,9 @@ from astmoa.audio.standard_output import kept_clean
 from astmoa.backbone.frozen import Backbone, load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle, write_bundle
 from astmoa.config import TrialConfig
-from astmoa.errors import ConfigError, RunError
-from astmoa.files.text import printable
+from astmoa.config.own_code import receive
+from astmoa.errors import ConfigError, RunError, printable
 from astmoa.methods.classifier import AdaptedClassifier
-from astmoa.methods.outside import receive_all
 from astmoa.methods.params import check_size
 from astmoa.methods.tensors import difference
 from astmoa.pareto import frontier
@@ -65,7 +64,7 @@ def export_all(run_dir: Path, out: Path, storage: str | None = None) -> list[Pat
 
 def trust_run(run_dir: Path) -> None:
     """Load the methods from outside that a run brings along: this runs the code of whoever started it."""
-    receive_all(load_sweep(run_dir).header.get("methods") or {})
+    receive(load_sweep(run_dir).header)
 
 
 def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from astmoa.audio.doubles import told
+from astmoa.audio.layout import LAYOUTS, Source
 from astmoa.audio.near import is_there
-from astmoa.audio.sources import SOURCES, Source
 from astmoa.audio.splits import some
 from astmoa.config import DataConfig, DataName
-from astmoa.errors import DataError
-from astmoa.files.text import printable
+from astmoa.errors import DataError, printable
 
 if TYPE_CHECKING:
     from astmoa.audio.check import Report
@@ -53,8 +52,9 @@ class Check:
         from astmoa.audio.standard_output import kept_clean
 
         config = DataConfig(self.name, root=self.root, num_labels=self.num_labels)
-        source = SOURCES[self.name]
-        if self.root is None and self.name != "builtin":
+        layout = LAYOUTS.find(self.name)
+        source = layout.source
+        if self.root is None and layout.needs_root:
             raise DataError(f"no folder given: write astmoa data check {self.name} FOLDER")
         if self.download:
             _download(self.name, source, Path(self.root or "."))

@@ -13,8 +13,7 @@ from pathlib import Path
 import tyro
 
 from astmoa.config import DataConfig, DataName
-from astmoa.errors import AstmoaError, RunError
-from astmoa.files.text import printable
+from astmoa.errors import AstmoaError, RunError, printable
 from astmoa.records.storage import VARIABLE
 from astmoa.study.options import check_gpus_per_trial
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from astmoa.errors import ConfigError
-from astmoa.files.text import printable
+from astmoa.errors import ConfigError, printable
 from astmoa.files.whole import check_place
 
 Positional = tyro.conf.Positional

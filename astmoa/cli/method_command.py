@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 if TYPE_CHECKING:
     pass

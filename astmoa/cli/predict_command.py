@@ -9,8 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from astmoa.errors import ConfigError
-from astmoa.files.text import printable
+from astmoa.errors import ConfigError, printable
 
 Positional = tyro.conf.Positional
 

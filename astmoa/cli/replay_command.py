@@ -18,9 +18,9 @@ class Replay:
     curves: Positional[Path]
     """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
     sampler: str | None = None
-    """ehvi, tpe, nsga2, gp, random. Default: ehvi; with --step-time tpe."""
+    """As --sampler of sweeps/frontier.py, yours as FILE.py:NAME, too. Default: ehvi; with --step-time tpe."""
     scheduler: str = "pareto_asha"
-    """pareto_asha, asha, pareto_hyperband, hyperband, none."""
+    """As --scheduler of sweeps/frontier.py: pareto_asha, asha, pareto_hyperband, hyperband, none, or yours."""
     tell_stopped: str = "predicted"
     """What the sampler hears of a stopped trial: predicted, failed, pruned, infeasible, truncated."""
     grace_period: int | None = None
@@ -49,7 +49,7 @@ class Replay:
     def run(self) -> None:
         from astmoa.replay.curves import Curves
         from astmoa.replay.simulation import Policy, shares
-        from astmoa.search.encoding import default_sampler
+        from astmoa.search.samplers import default_sampler
 
         curves = Curves.load(self.curves)
         told = {field.name: getattr(self, field.name) for field in dataclasses.fields(Policy)}

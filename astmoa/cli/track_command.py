@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 Positional = tyro.conf.Positional
 

@@ -5,16 +5,16 @@ recipe's" by the value used, so that its hash does not depend on a recipe that m
 length, metric) and the backbone (`layers`) stays None.
 """
 
-from astmoa.config.data_config import DATA_NAMES, DataConfig, DataName
+from astmoa.config.data_config import ABOUT_DATA, DATA_NAMES, DataConfig, DataName
 from astmoa.config.method_config import ExpertName, MethodConfig, MethodName
-from astmoa.config.recipes import RECIPES, complete
+from astmoa.config.recipes import complete
 from astmoa.config.trial_config import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
-from astmoa.config.trial_file import load_config, method_named, read_config
+from astmoa.config.trial_file import code_named, load_config, read_config
 
 __all__ = [
+    "ABOUT_DATA",
     "DATA_NAMES",
     "FAITHFUL_SWITCHES",
-    "RECIPES",
     "BackboneConfig",
     "DataConfig",
     "DataName",
@@ -23,8 +23,8 @@ __all__ = [
     "MethodName",
     "OptimConfig",
     "TrialConfig",
+    "code_named",
     "complete",
     "load_config",
-    "method_named",
     "read_config",
 ]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
+
+import astmoa.audio.layouts  # noqa: F401  (registers them)
+from astmoa.audio.layout import LAYOUTS, Layout
 from astmoa.config.checks import MOST, positive
+from astmoa.config.later import later
 from astmoa.errors import require
 
-DataName = Literal[
-    "builtin",
-    "esc50",
-    "urbansound8k",
-    "speech_commands_v1",
-    "speech_commands_v2",
-    "fluent_speech_commands",
-    "gtzan",
-    "gtzan_folds",
-    "openmic",
-    "folder",
-    "csv",
-]
-DATA_NAMES: tuple[str, ...] = typing.get_args(DataName)
+DATA_NAMES = LAYOUTS.names()
+if TYPE_CHECKING:
+    DataName = str
+else:
+    DataName = Literal[DATA_NAMES] | str
+"""Of a layout that is registered."""
+ABOUT_DATA = "\n".join(f"{name}: {LAYOUTS.find(name).about}." for name in DATA_NAMES)
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which sounds, and which part of them is held out."""
 
-    name: DataName = "builtin"
-    """builtin: intents made here from a seed.
-    folder: one folder per class. csv: a manifest.csv with the columns path,label and split (train, val, test) or fold;
-    an optional column group (a speaker, a source) is kept on one side of every split.
-    All others: the official layout; `astmoa data check NAME ROOT` says what it is and where to get it."""
+    name: Annotated[DataName, tyro.conf.arg(help=ABOUT_DATA)] = "builtin"
     root: str | None = None
     """Folder of the data set (for csv also the manifest itself). Not needed for builtin."""
     fold: int = 1
@@ -51,9 +44,14 @@ class DataConfig:
     metric: Literal["auto", "accuracy", "mAP"] = "auto"
     """What selects and reports. auto: mAP (mean average precision) for multi-label data, accuracy for all others."""
 
+    code: Annotated[str | None, tyro.conf.Suppress] = later(None)
+    """Hash of the source of a layout from outside, filled in: another source is another trial."""
+
     def __post_init__(self) -> None:
-        require(self.name in DATA_NAMES, "data.name", self.name, f"one of {', '.join(DATA_NAMES)}")
-        choices = {"speech_commands_v1": (30, 12, 10), "speech_commands_v2": (35, 12, 10)}.get(self.name, ())
+        choices: tuple[int, ...] = ()
+        if self.code is None or LAYOUTS.known(self.name):  # a model of somebody's data predicts without their layout
+            object.__setattr__(self, "code", self.layout.code)
+            choices = self.layout.label_choices
         require(
             self.num_labels is None or self.num_labels in choices,
             "data.num_labels",
@@ -68,3 +66,8 @@ class DataConfig:
             object.__setattr__(self, "seconds", float(self.seconds))
         longest = 600.0  # a picture of an hour is no input for this backbone, and gigabytes of padding for all others
         require(self.seconds is None or self.seconds <= longest, "data.seconds", self.seconds, f"at most {longest:g}")
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of this name. Raises ConfigError where there is none."""
+        return LAYOUTS.find(self.name, self.code)

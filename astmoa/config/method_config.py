@@ -14,8 +14,7 @@ import astmoa.methods  # noqa: F401  (registers them)
 from astmoa.config.checks import MOST, at_least_one
 from astmoa.config.later import later
 from astmoa.errors import require
-from astmoa.methods.method import MOST_OF_A_KIND, DialValue, Method, OwnDials, known, names
-from astmoa.methods.outside import find_method
+from astmoa.methods.method import MOST_OF_A_KIND, DialValue, Method, OwnDials, find_method, known, names
 
 ExpertName = Literal["bottleneck", "convpass", "conformer"]
 if TYPE_CHECKING:

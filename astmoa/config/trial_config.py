@@ -13,7 +13,7 @@ from astmoa.config.later import identity
 from astmoa.config.method_config import MethodConfig
 from astmoa.config.strict import build
 from astmoa.errors import require
-from astmoa.methods.outside import nothing_is_loaded
+from astmoa.files.register import nothing_is_loaded
 
 # Switches that reproduce the authors' published code where it departs from their paper; each is read in exactly one
 # place. docs/faithful.md says what each does and what it costs.

@@ -32,13 +32,16 @@ def load_config(path: Path) -> TrialConfig:
     return TrialConfig.from_dict(_parse(read_bytes(path, _MOST_BYTES)))
 
 
-def method_named(path: Path) -> tuple[str, str]:
-    """Name of the method in a file, and hash of its source. Raises OSError, and ValueError where there are none."""
+def code_named(path: Path, section: str) -> tuple[str, str]:
+    """Name of the part in a section of a file (`method`, `data`), and hash of its source.
+
+    Raises OSError, and ValueError where there are none.
+    """
     values = _parse(read_bytes(path, _MOST_BYTES))
-    method = values.get("method") if isinstance(values, dict) else None
-    name, code = (method.get("name"), method.get("code")) if isinstance(method, dict) else (None, None)
+    part = values.get(section) if isinstance(values, dict) else None
+    name, code = (part.get("name"), part.get("code")) if isinstance(part, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(code, str):
-        raise ValueError("config.yaml names no method from outside")
+        raise ValueError(f"config.yaml names no {section} from outside")
     return name, code
 
 

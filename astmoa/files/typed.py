@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 STRICT = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 """For the records that files are read into: no text for a number, no NaN, and what a later version adds is kept."""

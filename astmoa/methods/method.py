@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from astmoa.errors import ConfigError, require
+from astmoa.files.register import Register
 from astmoa.methods.shape import BackboneShape
 
 if TYPE_CHECKING:
@@ -200,27 +201,28 @@ SHARED_DIALS = ("name", "num_experts", "slots_per_expert", "bottleneck_dim", "pl
 """Fields of MethodConfig, and what else a search varies."""
 
 Kind = TypeVar("Kind", bound=type[Method])
-_known: dict[str, Method] = {}
 
 
 def register(kind: Kind) -> Kind:
-    """Make a method known by its name. Raises ConfigError where another one has it."""
-    if kind.name in _known:
-        raise ConfigError(f"two methods are called {kind.name}: give one of them another name")
-    _known[kind.name] = kind()
+    """Make a method of the package known by its name. Raises ConfigError where another one has it."""
+    METHODS.add(kind.name, kind())
     return kind
 
 
-def put(name: str, method: Method) -> None:
-    """Make a method from outside known, in place of the one that had the name."""
-    _known[name] = method
+def _is_method(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Method)
 
 
-def known(name: object) -> Method | None:
-    """The method of this name, if there is one: a run of another version may have had others."""
-    return _known.get(name) if isinstance(name, str) else None
+def _adopted(name: str, kind: Any, code: str) -> Method:
+    if kind.__abstractmethods__:
+        missing = ", ".join(sorted(kind.__abstractmethods__))
+        raise ConfigError(f"method.name={name!r} does not say {missing}: define that in class {kind.__name__}")
+    kind.name, kind.code = name, code
+    return kind()
 
 
-def names() -> tuple[str, ...]:
-    """Of all methods of the package, in the order in which they are described."""
-    return tuple(name for name, method in _known.items() if method.code is None)
+METHODS: Register[Method] = Register(
+    "method", "method.name", "--method.name", "class Mine(astmoa.Adapter)", _is_method, _adopted
+)
+"""Its entry points are the group `astmoa.methods`."""
+known, names, find_method = METHODS.known, METHODS.names, METHODS.find

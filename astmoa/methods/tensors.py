@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 
 def difference(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str | None:

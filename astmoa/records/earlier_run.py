@@ -13,7 +13,7 @@ from astmoa.records.journal import NAME as JOURNAL
 from astmoa.records.journal import read_journal
 
 # What must be equal in the header when a run folder is resumed.
-_HEADER_IDENTITY = ("study", "methods", "data", "backbone", "search")
+_HEADER_IDENTITY = ("study", "methods", "layouts", "data", "backbone", "search")
 
 
 def check_run_dir(
@@ -32,7 +32,7 @@ def check_run_dir(
         raise RunError(f"{run_dir}: its journal begins with no sweep; choose another --out")
     for key in keys if events else ():
         before, now = _identity(events[0].get(key)), _identity(header.get(key))
-        if key == "methods":
+        if key in ("methods", "layouts"):
             _check_sources(run_dir, before or {}, now or {})
         elif before != now:
             changed = _search_difference(before, now) if key == "search" else difference(before, now)
@@ -41,7 +41,7 @@ def check_run_dir(
 
 
 def _check_sources(run_dir: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Raises RunError where a method from outside is another one by now. Others may join, if the study says so."""
+    """Raises RunError where code from outside is another one by now. Others may join, if the study says so."""
     for name, source in now.items():
         if before.get(name, source) != source:
             raise RunError(

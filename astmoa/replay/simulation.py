@@ -21,9 +21,9 @@ from astmoa.engine.proposers import Proposer
 from astmoa.errors import ConfigError, RunError
 from astmoa.pareto import frontier
 from astmoa.replay.curves import Curve, Curves
-from astmoa.search.early_stopping import DEFAULT_MARGIN, Spread, make_scheduler
 from astmoa.search.sampler import OptunaSampler
 from astmoa.search.searcher import Search
+from astmoa.search.stopping_rules import DEFAULT_MARGIN, Spread, make_scheduler
 
 
 @dataclass
@@ -133,7 +133,12 @@ class Policy:
         objectives = ("params", "accuracy", "step_time") if self.step_time else ("params", "accuracy")
         margin = DEFAULT_MARGIN if self.margin is None else self.margin
         scheduler = make_scheduler(
-            self.scheduler, curves.max_epochs, self.grace_period, self.reduction_factor, margin, self.spread
+            self.scheduler,
+            curves.max_epochs,
+            self.grace_period,
+            reduction_factor=self.reduction_factor,
+            margin=margin,
+            spread=self.spread,
         )
         if proposer is None:
             sampler = OptunaSampler(

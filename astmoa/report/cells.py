@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.report.words import markdown
 
 Column = tuple[str, bool]  # its name, and whether it holds numbers

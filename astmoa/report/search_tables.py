@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.report.cells import (
     Column,
     Row,

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.records.sweep import SweepRecord
 from astmoa.report import whole_file
 from astmoa.report.cells import (

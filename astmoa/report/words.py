@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 LONGEST_TITLE = 50  # characters of a name in a picture's title, which has several
 # What would act in markdown, and only there: `12_2` and `[2.1, 3.4]` stay as they are.

@@ -1,4 +1,4 @@
-"""When to stop a trial early: asynchronous successive halving, by accuracy or by dominance.
+"""Asynchronous successive halving, by accuracy or by dominance; stopping_rules has the rules made of it.
 
 The resource that a trial spends is always epochs. A milestone is an epoch at which trials are compared: the first one
 is `grace_period`, before which nothing is ever stopped, and each next one is `reduction_factor` times later, as long as
@@ -19,70 +19,17 @@ the same order always get the same answers, also when some or all of them come t
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 
-from astmoa.engine.judging import EarlyStopping
-from astmoa.errors import require
-
-Spread = Literal["epsilon_net", "crowding"]
-SCHEDULERS = {
-    "pareto_asha": "asynchronous halving by dominance in all objectives, so that small models stay",
-    "asha": "asynchronous halving by accuracy alone",
-    "pareto_hyperband": "pareto_asha in brackets that begin to stop at different epochs",
-    "hyperband": "asha in brackets that begin to stop at different epochs",
-    "none": "every trial runs to its last epoch",
-}
-DEFAULT_MARGIN = 1.0
-"""Standard errors of a difference by which a noisy objective must lead before it counts."""
-ACCURACY = 1  # which cost is the negated accuracy
+_ACCURACY = 1  # which cost is the negated accuracy
 
 
-def default_grace_period(max_epochs: int) -> int:
-    """A quarter of the epochs: the learning rate falls over all of them, so that what is early is a share of them. Who
-    is ahead before says little about the end (benchmarks/search_quality.py)."""
-    return math.ceil(max_epochs / 4)
-
-
-def make_scheduler(
-    name: str,
-    max_epochs: int,
-    grace_period: int | None = None,
-    reduction_factor: int = 3,
-    margin: float = DEFAULT_MARGIN,
-    spread: Spread = "epsilon_net",
-) -> EarlyStopping:
-    """A fresh scheduler, by its name in SCHEDULERS. grace_period: `default_grace_period` if None. `margin` and `spread`
-    matter to those by dominance only.
-
-    Raises ConfigError for an unknown name or an impossible value.
-    """
-    grace_period = default_grace_period(max_epochs) if grace_period is None else grace_period
-    require(name in SCHEDULERS, "scheduler", name, f"one of {', '.join(SCHEDULERS)}")
-    require(1 <= grace_period <= max_epochs, "grace_period", grace_period, f"give 1 to {max_epochs}, the epochs")
-    require(reduction_factor >= 2, "reduction_factor", reduction_factor, "give a whole number of at least 2")
-    require(0 <= margin < math.inf, "margin", margin, "give a number of at least 0")
-    require(spread in get_args(Spread), "spread", spread, f"one of {', '.join(get_args(Spread))}")
-
-    def rung() -> _Rung:
-        if name.startswith("pareto"):
-            return _ParetoRung(reduction_factor, margin, spread)
-        return _AccuracyRung(reduction_factor)
-
-    # As in Hyperband up to max_epochs itself: a bracket that starts there has no rung and stops nobody.
-    starts = _steps(grace_period, reduction_factor, max_epochs + 1)
-    brackets = [_Bracket(_steps(start, reduction_factor, max_epochs), rung) for start in starts]
-    if name == "none":
-        return _Bracket((), rung)
-    return _Brackets(brackets, reduction_factor) if name.endswith("hyperband") else brackets[0]
-
-
-def _steps(start: int, factor: int, end: int) -> list[int]:
+def steps(start: int, factor: int, end: int) -> list[int]:
     """start, start * factor, start * factor^2, ... below `end`."""
     steps = []
     while start < end:
@@ -91,16 +38,16 @@ def _steps(start: int, factor: int, end: int) -> list[int]:
     return steps
 
 
-class _Rung(Protocol):
+class Rung(Protocol):
     def goes_on(self, trial_id: str, costs: np.ndarray, errors: np.ndarray) -> bool:
         """Record a trial that is not here yet, and compare it with all that are."""
         ...
 
 
-class _Bracket:
+class Bracket:
     """One ladder of rungs, and which trials were stopped on it."""
 
-    def __init__(self, milestones: Iterable[int], make_rung: Callable[[], _Rung]):
+    def __init__(self, milestones: Iterable[int], make_rung: Callable[[], Rung]):
         self._rungs = {milestone: make_rung() for milestone in milestones}
         self._judged: set[tuple[str, int]] = set()
         self._stopped: dict[str, int] = {}
@@ -118,7 +65,7 @@ class _Bracket:
         return None if goes_on else epoch
 
 
-class _Brackets:
+class Brackets:
     """Hyperband's brackets, side by side: bracket s begins to stop at grace_period * reduction_factor^s.
 
     Each bracket compares its own trials only. Trials are dealt in the order of their first report, in Hyperband's
@@ -127,7 +74,7 @@ class _Brackets:
     that also a short sweep has trials in all.
     """
 
-    def __init__(self, brackets: Sequence[_Bracket], reduction_factor: int):
+    def __init__(self, brackets: Sequence[Bracket], reduction_factor: int):
         last = len(brackets) - 1
         self._brackets = brackets
         self._shares = [-(-(last + 1) * reduction_factor**left // (left + 1)) for left in range(last, -1, -1)]
@@ -143,7 +90,7 @@ class _Brackets:
         return self._brackets[self._bracket_of[trial_id]].report(trial_id, epoch, costs, errors)
 
 
-class _AccuracyRung:
+class AccuracyRung:
     """Goes on: an accuracy of at least the (1 - 1/reduction_factor) quantile of the rung.
 
     For a member of the rung that is the same as fewer than ceil(n / reduction_factor) better ones: the linearly
@@ -156,19 +103,19 @@ class _AccuracyRung:
         self._sorted: list[float] = []
 
     def goes_on(self, trial_id: str, costs: np.ndarray, errors: np.ndarray) -> bool:
-        insort(self._sorted, float(costs[ACCURACY]))
-        better = bisect_left(self._sorted, float(costs[ACCURACY]))
+        insort(self._sorted, float(costs[_ACCURACY]))
+        better = bisect_left(self._sorted, float(costs[_ACCURACY]))
         return better < _quota(len(self._sorted), self._reduction_factor)
 
 
-class _ParetoRung:
+class ParetoRung:
     """Goes on: on the first front, or among the first ceil(n / reduction_factor) by front and then by spread.
 
     Fronts: 0 is dominated by nobody, k + 1 by nobody but fronts 0 to k. Kept up to date record by record instead of
     being peeled anew at every decision.
     """
 
-    def __init__(self, reduction_factor: int, margin: float, spread: Spread):
+    def __init__(self, reduction_factor: int, margin: float, spread: str):
         self._reduction_factor, self._margin = reduction_factor, margin
         self._spread = _epsilon_net if spread == "epsilon_net" else _crowding
         self._ids: list[str] = []
@@ -265,7 +212,7 @@ def _checked(trial_id: str, epoch: int, costs: Sequence[float], errors: Sequence
     """Both as float64 [objectives]. Raises ValueError for what no rung may hold."""
     row, error_row = np.asarray(costs, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     where = f"trial {trial_id}, epoch {epoch}"
-    if row.ndim != 1 or len(row) <= ACCURACY or row.shape != error_row.shape:
+    if row.ndim != 1 or len(row) <= _ACCURACY or row.shape != error_row.shape:
         raise ValueError(f"{where}: costs {costs} with errors {errors}: give one of each for params, accuracy, ...")
     if not np.all(np.isfinite(row)):
         raise ValueError(f"{where}: costs {costs} are not finite: let the trial fail before it is compared")

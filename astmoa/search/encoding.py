@@ -1,4 +1,4 @@
-"""The samplers by name, and what Optuna is given: candidates as parameters."""
+"""What Optuna is given: candidates as parameters."""
 
 from __future__ import annotations
 
@@ -6,35 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.trial import Trial
 
-from astmoa.errors import ConfigError
 from astmoa.search.space import Candidate, Space, is_ordered
-
-SAMPLERS = {
-    "nsga2": "NSGA-II: crosses and mutates the best of the last generation, by non-dominated front and crowding",
-    "tpe": "multi-objective tree-structured Parzen estimator: where good trials are dense and others are not",
-    "gp": "Optuna's Gaussian processes of both objectives: expected growth of the hypervolume; seconds per proposal",
-    "ehvi": "a Gaussian process of accuracy alone, sizes being known: expected growth of the hypervolume",
-    "random": "a method at random, then one of its candidates: the baseline",
-}
-
-
-def default_sampler(step_time: bool = False) -> str:
-    """What found most in benchmarks/search_quality.py; with step time as third objective the best that takes three."""
-    return "tpe" if step_time else "ehvi"
-
-
-def default_num_startup(name: str) -> int:
-    """A Gaussian process makes something of a few results; densities and a population need more."""
-    return 8 if name == "ehvi" else 16
-
-
-def name_of(own: object) -> str:
-    """What a sampler or a stopping rule of the user's own is called in journals: after its module and class."""
-    kind = own if hasattr(own, "__qualname__") else type(own)
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 class Encoding:
@@ -69,22 +44,8 @@ class Encoding:
             for parameter, (key, choices) in sorted(self._parameters.items())
         }
 
-    def sampler(self, name: str, seed: int, population_size: int) -> BaseSampler:
-        """A fresh one of Optuna's that models from the first result on. population_size: NSGA-II's."""
-        if name == "random":
-            return RandomSampler(seed)
-        if name == "nsga2":
-            sampler = NSGAIISampler(population_size=population_size, seed=seed)
-        elif name == "tpe":
-            sampler = TPESampler(n_startup_trials=1, multivariate=True, constant_liar=True, seed=seed)
-        else:
-            sampler = GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
-        return self.adopted(sampler, name)
-
-    def adopted(self, sampler: BaseSampler, name: str) -> BaseSampler:
-        """The same sampler, which then draws all parameters together. Raises ConfigError where it is none."""
-        if not isinstance(sampler, BaseSampler):
-            raise ConfigError(f"sampler {name} makes a {type(sampler).__name__}: give one of optuna.samplers")
+    def adopted(self, sampler: BaseSampler) -> BaseSampler:
+        """The same sampler, which then draws all parameters together."""
         # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
         # their number, and here it is always all.
         sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)

@@ -24,8 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from astmoa.errors import ConfigError, RunError
 from astmoa.methods.shape import BackboneShape
-from astmoa.search.encoding import SAMPLERS, Encoding, default_num_startup, name_of
+from astmoa.search.encoding import Encoding
 from astmoa.search.pool import Pool
+from astmoa.search.samplers import SAMPLERS, OwnSampler, Sampler, name_of
 from astmoa.search.space import Candidate, Space
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ TELL_STOPPED = {
     "truncated": "as completed, with the accuracy they had (what Ray's OptunaSearch does; for comparison only)",
 }
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
-# Draws in one ask until the nearest unseen candidate is taken: what repeats itself, and slowly, gets few.
-MAX_DRAWS = {"nsga2": 5, "tpe": 3, "gp": 2}
-_DRAWS_OF_YOURS = 3
 MakeSampler = Callable[[int], BaseSampler]
 """From a seed to a sampler of Optuna's, a fresh one for every draw: nothing may live outside of the history."""
 
@@ -64,7 +62,7 @@ class OptunaSampler:
 
     name: one of SAMPLERS, or your own: a function from a seed to one of Optuna's samplers.
     num_startup: so many results before the sampler's model is asked, drawn as `random` does; NSGA-II's population.
-    None: `default_num_startup`.
+    None: the sampler's own.
     Raises ConfigError for unknown names and an impossible space or budget.
     """
 
@@ -80,13 +78,10 @@ class OptunaSampler:
         tell_stopped: str = "failed",
         num_startup: int | None = None,
     ):
-        self._make = name if callable(name) else None
-        if callable(name):
-            name = name_of(name)
-        else:
-            _known("sampler", name, SAMPLERS)
-        num_startup = default_num_startup(name) if num_startup is None else num_startup
-        _known("tell_stopped", tell_stopped, TELL_STOPPED)
+        self._kind: Sampler = OwnSampler(name_of(name), None, name) if callable(name) else SAMPLERS.find(name)
+        num_startup = self._kind.num_startup if num_startup is None else num_startup
+        if tell_stopped not in TELL_STOPPED:
+            raise ConfigError(f"tell_stopped={tell_stopped!r} is not known: one of {', '.join(TELL_STOPPED)}")
         if tuple(objectives) not in (tuple(OBJECTIVES)[:2], tuple(OBJECTIVES)):
             raise ConfigError(
                 f"objectives={list(objectives)} is not possible: params, accuracy and if wanted step_time"
@@ -96,11 +91,11 @@ class OptunaSampler:
         if num_startup < 2:
             raise ConfigError(f"num_startup={num_startup} is not possible: give at least 2")
         self._space, self._shape, self._max_params = space, shape, max_params
-        self._name, self._seed, self._how, self._num_startup = name, seed, tell_stopped, num_startup
+        self._seed, self._how, self._num_startup = seed, tell_stopped, num_startup
         self._pool = Pool(space, shape, max_params)
         self._encoding = Encoding(space)
-        if self._make is None and name == "ehvi" and len(objectives) > 2:
-            raise ConfigError("sampler 'ehvi' knows params and accuracy alone: take tpe, nsga2 or gp with step_time")
+        if len(objectives) > self._kind.most_objectives:
+            raise ConfigError(f"sampler {name!r} knows params and accuracy alone: take tpe, nsga2 or gp with step_time")
         self._infeasible: set[tuple[int, ...]] = set()
         self._proposed: list[Mapping[str, Any]] = []
         self._running: dict[int, Trial] = {}
@@ -124,14 +119,14 @@ class OptunaSampler:
         if not len(self._pool):
             return None
         number, passed_over = len(self._proposed), []
-        if (self._make is None and self._name == "random") or self._num_informed < self._num_startup:
+        if not self._kind.models or self._num_informed < self._num_startup:
             row = self._pool.at_random(self._generator(number, 0))
-        elif self._make is None and self._name == "ehvi":
+        elif self._kind.from_the_pool:
             running = [self._pool.row(self._proposed[other]) for other in sorted(self._running)]
             row = self._ehvi.best(self._rows, self._told, running, self._pool.left, seed=number)
         else:
             row = None
-            while row is None and len(passed_over) < MAX_DRAWS.get(self._name, _DRAWS_OF_YOURS):
+            while row is None and len(passed_over) < self._kind.max_draws:
                 drawn = self._draw(number, len(passed_over))
                 row = self._pool.row(drawn)
                 if row is None or not self._pool.has(row):
@@ -193,18 +188,15 @@ class OptunaSampler:
     @property
     def _num_informed(self) -> int:
         """Trials that the sampler's model can be made of. Refused ones are none."""
-        return len(self._told) + (self._num_pruned if self._name == "tpe" else 0)
+        return len(self._told) + (self._num_pruned if self._kind.counts_pruned else 0)
 
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
-        if self._make is not None:
-            self._study.sampler = self._encoding.adopted(self._make(seed), name=self._name)
-        else:
-            self._study.sampler = self._encoding.sampler(self._name, seed, self._num_startup)
+        self._study.sampler = self._encoding.adopted(self._kind.make(seed, self._num_startup))
         trial = self._study.ask()
         # A Gaussian process has torch's and numpy's threads wait for each other: ten times slower on a busy machine.
-        with threadpool_limits(1) if self._name == "gp" else contextlib.nullcontext():
+        with threadpool_limits(1) if self._kind.single_thread else contextlib.nullcontext():
             drawn = self._encoding.draw(trial)
         self._study.tell(trial, state=TrialState.FAIL)
         return drawn
@@ -229,11 +221,10 @@ class OptunaSampler:
         self._study.enqueue_trial(self._encoding.encode(candidate))
         # Only NSGA-II keeps anything about how a trial came: its generation, set when it is asked for a child. Without
         # it a trial never becomes a parent.
-        self._study.sampler = self._encoding.sampler(
-            "nsga2" if self._name == "nsga2" else "random", 0, self._num_startup
-        )
+        entering = self._kind if self._kind.keeps_generations else SAMPLERS.find("random")
+        self._study.sampler = self._encoding.adopted(entering.make(0, self._num_startup))
         trial = self._study.ask()
-        if self._name == "nsga2":
+        if self._kind.keeps_generations:
             _ = trial.relative_params
         self._encoding.draw(trial)
         return trial
@@ -293,8 +284,3 @@ class OptunaSampler:
 
 def _log(params: float) -> float:
     return math.log10(max(params, 1))  # a linear probe counts 0 without its head
-
-
-def _known(what: str, name: str, known: Mapping[str, str]) -> None:
-    if name not in known:
-        raise ConfigError(f"{what}={name!r} is not known: one of {', '.join(known)}")

@@ -16,8 +16,8 @@ from typing import Any
 from astmoa.config import MethodConfig
 from astmoa.config.proposals import Point
 from astmoa.errors import ConfigError
-from astmoa.methods.method import Dial, Method, known, names
-from astmoa.methods.outside import find_method, is_outside, nothing_is_loaded
+from astmoa.files.register import is_outside, nothing_is_loaded
+from astmoa.methods.method import Dial, Method, find_method, known, names
 from astmoa.methods.params import count_params
 from astmoa.methods.shape import BackboneShape
 

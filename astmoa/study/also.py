@@ -9,7 +9,7 @@ from typing import Any, overload
 from astmoa.config import MethodConfig
 from astmoa.config.proposals import Point
 from astmoa.errors import ConfigError
-from astmoa.methods.outside import find_method
+from astmoa.methods.method import find_method
 from astmoa.search.space import Space
 
 

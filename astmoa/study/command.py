@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from astmoa.errors import ConfigError, RunError, exit_in_one_line
-from astmoa.files.text import tell
+from astmoa.errors import ConfigError, RunError, exit_in_one_line, tell
 from astmoa.provenance import program, redact
 from astmoa.records.lock import hold
 from astmoa.records.storage import VARIABLE as STORAGE_VARIABLE
@@ -69,8 +68,8 @@ def parse(
     if is_address(named):
         bring_run(named)
     storage_given = is_address(named) or _after("--storage", sys.argv[1:]) or os.environ.get(STORAGE_VARIABLE)
-    also_given = _after("--also", sys.argv[1:]) is not None
-    stored = stored_options(study, options_type, run_dir, bool(storage_given), also_given)
+    given = {key for key in ("also", "data", "sampler", "scheduler") if _after(f"--{key}", sys.argv[1:]) is not None}
+    stored = stored_options(study, options_type, run_dir, bool(storage_given), given)
     if is_address(named):
         stored = dataclasses.replace(stored, storage=split(named)[0])
     options = command_line.parse(options_type, sys.argv[1:], sys.argv[0], description, default=stored)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from astmoa.files.text import printable, tell
+from astmoa.errors import printable, tell
 from astmoa.provenance import program
 
 

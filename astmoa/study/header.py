@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from astmoa.config import TrialConfig
-from astmoa.methods.outside import sources
+from astmoa.config.own_code import sources
 from astmoa.provenance import git_commit, machine, package_hash, redact, versions
 from astmoa.records.journal import FORMAT
 from astmoa.study.options import StudyOptions
@@ -52,5 +52,5 @@ def sweep_header(
         "versions": versions(),
         "package": package_hash(),
         "git_commit": git_commit(),
-        "methods": sources(),
+        **sources(),
     }

@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astmoa.errors import ConfigError
-from astmoa.files.text import printable
+from astmoa.errors import ConfigError, printable
 from astmoa.files.whole import whole_file
 
 if TYPE_CHECKING:

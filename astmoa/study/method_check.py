@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from astmoa.config import MethodConfig
 from astmoa.errors import AstmoaError, ConfigError
-from astmoa.methods.outside import find_method
+from astmoa.methods.method import find_method
 from astmoa.methods.shape import BackboneShape
 
 if TYPE_CHECKING:

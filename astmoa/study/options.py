@@ -7,9 +7,11 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from astmoa.config import BackboneConfig, DataConfig, DataName, OptimConfig, TrialConfig, complete
+import tyro
+
+from astmoa.config import ABOUT_DATA, BackboneConfig, DataConfig, DataName, OptimConfig, TrialConfig, complete
 from astmoa.config.proposals import MOST_SEEDS
 from astmoa.errors import RunError
 from astmoa.records.storage import VARIABLE, is_address, join
@@ -28,6 +30,8 @@ SOFT_MOA_SETTING: dict[str, Any] = {
     "validation": {"urbansound8k": "the test fold"},
 }
 _LARGEST = 10**12
+_YOURS = "Or a layout of yours, as FILE.py:NAME (docs/extending.md). `astmoa data check NAME ROOT` says more of each."
+_DATA_HELP = f"{ABOUT_DATA}\n{_YOURS}"
 # Options that the setting above speaks of, or that change where a study runs, not what.
 _NO_CHANGE = {
     "data",
@@ -67,10 +71,7 @@ class StudyOptions:
     refused: ClassVar[dict[str, str]] = {}
     """Options of other studies that this one does not show, and what to do instead."""
 
-    data: DataName = "builtin"
-    """builtin: synthetic, nothing to download.
-    folder: one folder per class. csv: your own manifest.csv with path,label and split or fold.
-    All others: the official layout; `astmoa data check NAME ROOT` says what it is and where to get it."""
+    data: Annotated[DataName, tyro.conf.arg(help=_DATA_HELP)] = "builtin"
     data_root: str | None = None
     """Folder of the data set; for csv also the manifest itself."""
     backbone: str = "builtin"

@@ -20,8 +20,7 @@ from astmoa.backbone.frozen import load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle
 from astmoa.bundles.facts import MOST_THREADS, Facts
 from astmoa.config import TrialConfig
-from astmoa.errors import ConfigError, DataError
-from astmoa.files.text import printable
+from astmoa.errors import ConfigError, DataError, printable
 from astmoa.pareto.spread import Interval, clip_interval
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.study.train_one import check_out, train_one

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from astmoa.audio.layout import LAYOUTS
 from astmoa.config.strict import build
 from astmoa.errors import ConfigError, RunError
 from astmoa.provenance import redact
@@ -16,6 +17,8 @@ from astmoa.records import own_runs
 from astmoa.records.journal import NAME as JOURNAL
 from astmoa.records.journal import read_journal
 from astmoa.records.storage import is_address, join
+from astmoa.search.samplers import SAMPLERS
+from astmoa.search.stopping_rules import STOPPING_RULES
 from astmoa.study.options import StudyOptions
 
 Options = TypeVar("Options", bound=StudyOptions)
@@ -34,19 +37,29 @@ def plain(options: StudyOptions) -> dict[str, Any]:
     return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
-def joined(also: Iterable[str]) -> str:
-    """Methods from outside, as `own_runs` keeps them."""
-    return " ".join(also)
+def own_code(values: Mapping[str, Any]) -> dict[str, str]:
+    """What of options is code from outside, by option, as `own_runs` keeps it: methods, a layout, a sampler, a rule."""
+    named = {"also": joined(values.get("also") or ())}
+    for key, register in {"data": LAYOUTS, "sampler": SAMPLERS, "scheduler": STOPPING_RULES}.items():
+        name = values.get(key)
+        if isinstance(name, str) and name not in register.names():
+            named[key] = shlex.quote(name)
+    return {key: words for key, words in named.items() if words}
+
+
+def joined(also: Iterable[object]) -> str:
+    """Several on one line, as a shell reads them."""
+    return " ".join(shlex.quote(str(method)) for method in also)
 
 
 def stored_options(
-    study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False, also_given: bool = False
+    study: str, options_type: type[Options], run_dir: Path, storage_given: bool = False, given: Collection[str] = ()
 ) -> Options:
     """The options that `run_dir` was last run with.
 
-    storage_given, also_given: is it told anew where the run is kept, which methods from outside it compares? Raises
-    RunError for another study's or an older version's, and
-    for an address that neither is nor was given by this user (see `own_runs`).
+    storage_given: is it told anew where the run is kept? given: options that are given anew. Raises RunError for
+    another study's or an older version's, and for an address or code from outside that neither is nor was given by this
+    user (see `own_runs`).
     """
     events = read_journal(run_dir)
     header = [event for event in events if event["type"] in ("sweep", "resume")][-1:]
@@ -69,15 +82,20 @@ def stored_options(
             f"{run_dir}: it names {storage}, which this user has not given it on this machine: add --storage {storage} "
             f"where you trust that address, or --storage {run_dir.parent} to go on without it"
         )
-    also = values.get("also") or []
-    if also and not also_given and not own_runs.follows(events[0], "also", joined(map(str, also))):
-        again = joined(f"--also {shlex.quote(str(method))}" for method in also)
+    named = own_code(values).items()
+    strange = [f"--{key} {words}" for key, words in named if key not in given and not _followed(events[0], key, words)]
+    if strange:
+        again = " ".join(strange)
         raise RunError(f"{run_dir}: it runs code that this user has not named on this machine: add {again} to do so")
     try:
         options = build(options_type, values, "--")
     except ConfigError as error:
         raise RunError(f"{run_dir}: its options are another version's ({error}); resume it by that version") from None
     return dataclasses.replace(options, out=run_dir, resume=run_dir)
+
+
+def _followed(header: Mapping[str, Any], key: str, words: str) -> bool:
+    return own_runs.follows(header, f"code.{key}", words)
 
 
 def tracker(run_dir: Path, given: str | None) -> tuple[str, str | None]:

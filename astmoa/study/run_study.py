@@ -6,17 +6,17 @@ A file in sweeps/ says only what it sweeps: a function from the options and the 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astmoa.config.own_code import sources
 from astmoa.config.proposals import Point, replicate
 from astmoa.engine.budgets import Budget
-from astmoa.errors import ConfigError, RunError
-from astmoa.files.text import tell
-from astmoa.methods.outside import sources
+from astmoa.errors import ConfigError, RunError, tell
 from astmoa.methods.shape import BackboneShape
 from astmoa.provenance import redact
 from astmoa.records import own_runs
@@ -29,7 +29,7 @@ from astmoa.study.also import with_methods
 from astmoa.study.finish import finish
 from astmoa.study.header import sweep_header
 from astmoa.study.options import SOFT_MOA_SETTING, StudyOptions
-from astmoa.study.resume import joined, tracker
+from astmoa.study.resume import own_code, tracker
 
 if TYPE_CHECKING:
     from astmoa.engine.judging import EarlyStopping
@@ -66,7 +66,7 @@ def run(
     options name. Raises RunError where another process has the run folder, before
     anything of it is read.
     """
-    out, kept = options.place(f"{study}-{options.data}-{datetime.now():%Y%m%d-%H%M%S}")
+    out, kept = options.place(f"{study}-{_slug(options.data)}-{datetime.now():%Y%m%d-%H%M%S}")
     with hold(out):  # before libraries are imported that take seconds
         return _run(study, options, points, paper, argv, out, kept, (sampler, early_stopping))
 
@@ -101,8 +101,8 @@ def _run(
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
     seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
     search = options.described(planned, *own) if isinstance(planned, Space) else None
-    before = {"study": study, "search": search, "methods": sources()}
-    check_run_dir(out, before, keys=("study", "methods", "search"))  # before all sounds are read
+    before = {"study": study, "search": search, **sources()}
+    check_run_dir(out, before, keys=("study", "methods", "layouts", "search"))  # before all sounds are read
     if isinstance(planned, Space):
         parts = options.parts(planned, backbone.shape, *own)  # wrong names are better found before all sounds are read
         confirmation = options.confirmation()
@@ -139,7 +139,8 @@ def _run(
         header["storage"] = redact(kept)
     header["tracker"] = redact(uri)
     upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
-    own_runs.note(sweep_id, storage=kept, tracking_uri=uri, also=joined(options.also))
+    code = {f"code.{key}": words for key, words in own_code(vars(options)).items()}
+    own_runs.note(sweep_id, storage=kept, tracking_uri=uri, **code)
     with upload as uploaded, LiveMirror(out, uri) as mirror:
         at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
         reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
@@ -166,3 +167,8 @@ def tell_of_cut_line(out: Path) -> None:
     if lost:
         shown = lost[:60].decode(errors="replace")
         tell(f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}")
+
+
+def _slug(name: str) -> str:
+    """A layout's name as a part of a folder's: of a file from outside what is in it."""
+    return re.sub(r"[^\w-]+", "-", name.rpartition(":")[2])

@@ -11,6 +11,14 @@ import tyro
 from astmoa.config import complete
 from astmoa.errors import ConfigError
 from astmoa.methods.shape import BackboneShape
+from astmoa.search.samplers import ABOUT_SAMPLERS, SAMPLERS, default_sampler, name_of
+from astmoa.search.stopping_rules import (
+    ABOUT_RULES,
+    DEFAULT_MARGIN,
+    STOPPING_RULES,
+    default_grace_period,
+    make_scheduler,
+)
 from astmoa.study.options import StudyOptions
 
 if TYPE_CHECKING:
@@ -21,6 +29,9 @@ if TYPE_CHECKING:
     from astmoa.search.space import Space
 
 _DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
+_YOURS = "Or yours, as FILE.py:NAME (docs/extending.md)."
+_SAMPLER_HELP = f"{ABOUT_SAMPLERS}\n{_YOURS} Default: ehvi; with --step-time tpe."
+_SCHEDULER_HELP = f"What stops hopeless trials early.\n{ABOUT_RULES}\n{_YOURS}"
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,11 @@ class SearchOptions(StudyOptions):
     decades of parameters below 100 M."""
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
-    sampler: str | None = None
-    """ehvi: a Gaussian process of accuracy alone, for sizes are known. tpe (multi-objective), nsga2, gp (Optuna's, 1 to
-    3 s per proposal), random. Default: ehvi; with --step-time tpe."""
+    sampler: Annotated[str | None, tyro.conf.arg(help=_SAMPLER_HELP)] = None
     num_startup: int | None = None
     """So many results come from candidates at random, before the sampler's model is asked. Default: 8 for ehvi, 16
     for others (--quick: 4)."""
-    scheduler: str = "pareto_asha"
-    """What stops hopeless trials early. pareto_asha: by dominance. asha: by accuracy alone, which kills small models.
-    pareto_hyperband, hyperband: the same in brackets of several grace periods. none: every trial runs to its end."""
+    scheduler: Annotated[str, tyro.conf.arg(help=_SCHEDULER_HELP)] = "pareto_asha"
     grace_period: int | None = None
     """Epochs that every trial gets. Default: a quarter of them."""
     reduction_factor: int = 3
@@ -120,34 +127,29 @@ class SearchOptions(StudyOptions):
 
         sampler, early_stopping: the user's own, in place of the options'.
         """
-        from astmoa.search.encoding import name_of
-
         objectives = ["params", "accuracy", "step_time"] if self.step_time else ["params", "accuracy"]
         keys = ("scheduler", "tell_stopped", "reduction_factor", "search_seed", "max_params")
         told = {key: getattr(self, key) for key in keys}
         told |= {"sampler": self._sampler, "num_startup": self._num_startup}
-        told |= {"sampler": name_of(sampler)} if sampler is not None else {}
-        told |= {"scheduler": name_of(early_stopping)} if early_stopping is not None else {}
+        for key, own, register in (("sampler", sampler, SAMPLERS), ("scheduler", early_stopping, STOPPING_RULES)):
+            if own is not None:
+                told[key] = name_of(own)
+            elif register.find(told[key]).code is not None:  # another source of the same name is another search
+                told[f"{key}_code"] = register.find(told[key]).code
         return {"space": space.to_json(), **told, **self._halving(), "objectives": objectives}
 
     @property
     def _sampler(self) -> str:
-        from astmoa.search.encoding import default_sampler
-
         return self.sampler or default_sampler(self.step_time)
 
     @property
     def _num_startup(self) -> int:
-        from astmoa.search.encoding import default_num_startup
-
         if self.num_startup is not None:
             return self.num_startup
-        return 4 if self.quick else default_num_startup(self._sampler)
+        return 4 if self.quick else SAMPLERS.find(self._sampler).num_startup
 
     def _halving(self) -> dict[str, Any]:
         """With the defaults' values: another version's may differ, and a journal's decisions must come out again."""
-        from astmoa.search.early_stopping import DEFAULT_MARGIN, default_grace_period
-
         epochs = complete(self.template()).optim.epochs
         grace = default_grace_period(epochs) if self.grace_period is None else self.grace_period
         return {"grace_period": grace, "margin": DEFAULT_MARGIN if self.margin is None else self.margin}
@@ -159,7 +161,6 @@ class SearchOptions(StudyOptions):
 
         Raises ConfigError for an unknown name or an impossible space.
         """
-        from astmoa.search.early_stopping import make_scheduler
         from astmoa.search.sampler import OptunaSampler
         from astmoa.search.searcher import Search
 

@@ -15,9 +15,8 @@ import torch
 from astmoa.backbone.frozen import load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_replaceable, write_bundle
 from astmoa.config import TrialConfig
-from astmoa.errors import ConfigError, RunError
+from astmoa.errors import ConfigError, RunError, printable
 from astmoa.files.reading import first_line
-from astmoa.files.text import printable
 from astmoa.methods.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records.lock import hold

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from astmoa.errors import TrackingError
-from astmoa.files.text import printable
+from astmoa.errors import TrackingError, printable
 from astmoa.provenance import program, redact
 from astmoa.tracking.address import ADVICE, without_secrets
 

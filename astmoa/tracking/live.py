@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.provenance import redact
 from astmoa.tracking.server import again
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.provenance import redact
 from astmoa.records.load import Event, flatten
 from astmoa.records.trials import TrialRecord, end_interval

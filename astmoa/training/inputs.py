@@ -18,8 +18,7 @@ from astmoa.audio.splits import Splits
 from astmoa.audio.standard_output import kept_clean
 from astmoa.audio.store import Features, load_features
 from astmoa.config import DataConfig
-from astmoa.errors import DataError
-from astmoa.files.text import printable
+from astmoa.errors import DataError, printable
 
 
 @dataclass(frozen=True)

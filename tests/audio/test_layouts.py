@@ -16,11 +16,13 @@ from torchaudio.datasets import gtzan as torchaudio_gtzan
 from torchaudio.datasets import speechcommands as torchaudio_speech
 
 from astmoa.audio.datasets import DataSet, open_data
+from astmoa.audio.layout import LAYOUTS
 from astmoa.audio.layout_speech import COMMANDS, WORDS_V1, WORDS_V2
-from astmoa.audio.sources import SOURCES
 from astmoa.config import DATA_NAMES, DataConfig
 from astmoa.errors import DataError
 from tests.helpers import layouts
+
+SOURCES = {name: LAYOUTS.find(name).source for name in LAYOUTS.names()}
 
 
 def _message(config: DataConfig) -> str:

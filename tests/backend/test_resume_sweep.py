@@ -26,8 +26,8 @@ from astmoa.engine.ledger import Ledger
 from astmoa.engine.proposers import FixedProposals
 from astmoa.records.journal import NAME, read_journal, unfinished_line
 from astmoa.replay.simulation import MemoryJournal, VirtualClock
-from astmoa.search.early_stopping import make_scheduler
 from astmoa.search.searcher import proposal_of
+from astmoa.search.stopping_rules import make_scheduler
 from tests.helpers import ROOT
 from tests.helpers.synthetic import SPACE
 from tests.helpers.tiny import make_inputs, make_model

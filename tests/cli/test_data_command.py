@@ -14,12 +14,14 @@ import pytest
 import torch
 import tyro
 
-from astmoa.audio.sources import SOURCES, Download
+from astmoa.audio.layout import LAYOUTS, Download
 from astmoa.cli import data_command as data_cli
 from astmoa.cli.data_command import Check
 from astmoa.errors import DataError, exit_in_one_line
 from tests.helpers import layouts
 from tests.helpers.server import serve
+
+SOURCES = {name: LAYOUTS.find(name).source for name in LAYOUTS.names()}
 
 
 def _run(capsys: pytest.CaptureFixture, *args: object) -> tuple[int, str, str]:
@@ -78,7 +80,7 @@ def test_only_json_is_on_standard_output(tmp_path: Path, capfd: pytest.CaptureFi
         ctypes.CDLL(None).puts(b"alac_decode_block : Ooops!")
         return torch.ones(1600)
 
-    monkeypatch.setattr("astmoa.audio.datasets.load_clip", puzzled)
+    monkeypatch.setattr("astmoa.audio.decode.load_clip", puzzled)
     Check("folder", config.root, json=True).run()
     out, err = capfd.readouterr()
     assert json.loads(out)["ok"]
@@ -196,7 +198,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with serve(content) as server:
         checksum = "sha256:" + hashlib.sha256(content).hexdigest()
         download = Download(f"{server.url}/ESC-50.zip", len(content), checksum, "this test")
-        monkeypatch.setitem(SOURCES, "esc50", dataclasses.replace(SOURCES["esc50"], download=download))
+        monkeypatch.setattr(
+            type(LAYOUTS.find("esc50")), "source", dataclasses.replace(SOURCES["esc50"], download=download)
+        )
         yield server
 
 

@@ -15,10 +15,10 @@ from astmoa.methods.params import count_params
 from astmoa.methods.shape import BackboneShape
 from astmoa.replay.curves import Curve, Curves
 from astmoa.replay.simulation import MemoryJournal, VirtualClock, recorded, replay
-from astmoa.search.early_stopping import make_scheduler
 from astmoa.search.sampler import OptunaSampler
 from astmoa.search.searcher import Search, proposal_of
 from astmoa.search.space import Space
+from astmoa.search.stopping_rules import make_scheduler
 
 SHAPE = BackboneShape(32, 4, 64, num_tokens=26)
 NUM_CLASSES, NUM_VAL_CLIPS = 5, 200

@@ -12,8 +12,7 @@ import pytest
 from astmoa import BackboneShape, MethodConfig, Point, Space, TrialConfig, count_params
 from astmoa.cli.main import main
 from astmoa.errors import AstmoaError, ConfigError
-from astmoa.methods import outside
-from astmoa.methods.method import names
+from astmoa.methods.method import METHODS, names
 from astmoa.study.also import parse, with_methods
 from astmoa.study.method_check import check_method
 from tests.helpers import ROOT
@@ -25,10 +24,8 @@ NAME = "my_adapters.py:Scaled"
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with the example in it, and the register as it was afterwards."""
-    from astmoa.methods import method
-
-    monkeypatch.setattr(method, "_known", dict(method._known))
-    monkeypatch.setattr(outside, "_sources", {})
+    monkeypatch.setattr(METHODS, "_known", dict(METHODS._known))
+    monkeypatch.setattr(METHODS, "_sources", {})
     monkeypatch.chdir(tmp_path)
     shutil.copy(EXAMPLE, tmp_path)
     return tmp_path
@@ -76,7 +73,7 @@ def test_wrong_dials_are_one_line(here, fields, words):
         ("nope.py:Scaled", "nope.py cannot be read (No such file or directory): give a file"),
         ("my_adapters.py:Nope", "is no method: it has Scaled"),
         ("my_adapters.py:ScaledBottleneck", "is no method: it has Scaled"),
-        ("json:dumps", "is no method: no class there is one"),
+        ("json:dumps", "is no method: nothing there is one"),
         ("no_such_module:X", "cannot be loaded: ModuleNotFoundError"),
         (":", "cannot be loaded"),
         ("my_adapters.py:", "is no method"),
@@ -151,11 +148,11 @@ def test_an_installed_packages_method_has_a_name(installed, name):
     trial = TrialConfig(method=method)
     assert TrialConfig.from_dict(trial.to_dict()) == trial
     code = (
-        "import json, sys\nfrom astmoa.config import TrialConfig\nfrom astmoa.methods import outside\n"
-        "told = json.load(sys.stdin)\noutside.receive_all(told['sources'])\n"
+        "import json, sys\nfrom astmoa.config import TrialConfig\nfrom astmoa.methods.method import METHODS\n"
+        "told = json.load(sys.stdin)\nMETHODS.receive_all(told['sources'])\n"
         "print(TrialConfig.from_dict(told['config']).hash())"
     )
-    told = json.dumps({"sources": outside.sources(), "config": trial.to_dict()})
+    told = json.dumps({"sources": METHODS.sources(), "config": trial.to_dict()})
     command = [sys.executable, "-c", code]
     there = {**os.environ, "PYTHONPATH": f"{ROOT}:{installed}"}
     done = subprocess.run(command, input=told, capture_output=True, text=True, env=there)
@@ -165,10 +162,8 @@ def test_an_installed_packages_method_has_a_name(installed, name):
 
 
 def test_the_source_of_an_entry_point_alone_is_enough_where_it_stands_alone(here):
-    from astmoa.methods import method
-
-    kind = outside.receive("scaled", EXAMPLE.read_text())
-    assert (kind.name, method.known("scaled")) == ("scaled", kind)
+    kind = METHODS.receive("scaled", EXAMPLE.read_text())
+    assert (kind.name, METHODS.known("scaled")) == ("scaled", kind)
 
 
 def test_what_a_file_names_is_not_run(here):
@@ -188,11 +183,11 @@ def test_another_process_needs_the_source_alone(here):
     trial = TrialConfig(method=MethodConfig(NAME, own={"scale": 0.1}))
     (here / "my_adapters.py").unlink()
     code = (
-        "import json, sys\nfrom astmoa.config import TrialConfig\nfrom astmoa.methods import outside\n"
-        "told = json.load(sys.stdin)\noutside.receive_all(told['sources'])\n"
+        "import json, sys\nfrom astmoa.config import TrialConfig\nfrom astmoa.methods.method import METHODS\n"
+        "told = json.load(sys.stdin)\nMETHODS.receive_all(told['sources'])\n"
         "print(TrialConfig.from_dict(told['config']).hash())"
     )
-    told = json.dumps({"sources": outside.sources(), "config": trial.to_dict()})
+    told = json.dumps({"sources": METHODS.sources(), "config": trial.to_dict()})
     done = subprocess.run([sys.executable, "-c", code], input=told, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == trial.hash()
 

@@ -8,8 +8,7 @@ from astmoa.backbone.frozen import Backbone
 from astmoa.config import MethodConfig
 from astmoa.errors import ConfigError
 from astmoa.methods.classifier import AdaptedClassifier
-from astmoa.methods.method import names
-from astmoa.methods.outside import find_method
+from astmoa.methods.method import find_method, names
 from astmoa.methods.params import LARGEST, check_size, count_params, solve_bottleneck
 from astmoa.methods.shape import BackboneShape
 from tests.helpers.classifiers import METHODS, identify

@@ -14,8 +14,8 @@ from astmoa.errors import ConfigError, RunError
 from astmoa.pareto import frontier
 from astmoa.replay.curves import Curves
 from astmoa.replay.simulation import Policy, VirtualClock, recorded, replay, shares
-from astmoa.search.early_stopping import Spread
 from astmoa.search.space import Space
+from astmoa.search.stopping_rules import Spread
 from tests.helpers.synthetic import SHAPE, SPACE, curves, driver, run
 
 TABLE = curves(seeds=(0, 1))

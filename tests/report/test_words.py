@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 from astmoa.report.cells import pipe_table
 from astmoa.report.words import drawn, markdown
 

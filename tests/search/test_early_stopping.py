@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astmoa.errors import ConfigError
-from astmoa.search.early_stopping import DEFAULT_MARGIN, SCHEDULERS, _ParetoRung, make_scheduler
+from astmoa.search.early_stopping import ParetoRung
+from astmoa.search.stopping_rules import DEFAULT_MARGIN, STOPPING_RULES, make_scheduler
 
 SPREADS = ["epsilon_net", "crowding"]
 MARGINS = st.sampled_from([0, 0.5, 1, 3])
@@ -132,7 +133,7 @@ def test_every_decision_equals_brute_force(rows, margin, reduction_factor, sprea
 
 @given(records(max_size=24), MARGINS)
 def test_fronts_kept_record_by_record_are_those_peeled_at_once(rows, margin):
-    rung = _ParetoRung(3, margin, "epsilon_net")
+    rung = ParetoRung(3, margin, "epsilon_net")
     for i, row in enumerate(rows):
         rung.goes_on(name_of(i), *np.array(row))
     assert [np.flatnonzero(rung.fronts == k).tolist() for k in range(rung.fronts.max() + 1)] == peel(rows, margin)
@@ -145,7 +146,7 @@ def test_many_fronts_of_few_records_are_those_peeled_at_once(slack, margin):
     rng = np.random.default_rng(slack)
     along = rng.permutation(80)[:, None] + rng.integers(0, slack + 1, (80, 2))
     rows = [(tuple(costs), (0, error)) for costs, error in zip(along.tolist(), rng.integers(0, 3, 80), strict=True)]
-    rung = _ParetoRung(3, margin, "epsilon_net")
+    rung = ParetoRung(3, margin, "epsilon_net")
     for n, row in enumerate(rows, start=1):
         rung.goes_on(name_of(n), *np.array(row))
         if n % 10 == 0:
@@ -433,7 +434,7 @@ def run(scheduler, history, told=frozenset()):
     return answers
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", STOPPING_RULES.names())
 @settings(max_examples=50)
 @given(history=histories(), cut=st.integers(0, 60), reduction_factor=st.integers(2, 3))
 def test_a_resumed_sweep_decides_alike(name, history, cut, reduction_factor):
@@ -494,7 +495,7 @@ def test_the_first_bracket_is_the_plain_scheduler(rows, name):
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("name", STOPPING_RULES.names())
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_what_is_not_finite_never_enters(name, bad, epoch):
@@ -535,7 +536,7 @@ def test_impossible_options_are_one_line(options, message):
 
 
 def test_every_scheduler_is_described_and_made():
-    for name, line in SCHEDULERS.items():
-        assert line
+    for name in STOPPING_RULES.names():
+        assert STOPPING_RULES.find(name).about
         assert make_scheduler(name, 9, 1).report("a", 1, *GOOD) is None
     assert 0 < DEFAULT_MARGIN < 3

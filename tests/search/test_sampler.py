@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from astmoa.errors import ConfigError, RunError
 from astmoa.pareto import frontier
 from astmoa.search.pool import Pool
-from astmoa.search.sampler import MAX_DRAWS, SAMPLERS, TELL_STOPPED, OptunaSampler, Suggestion
+from astmoa.search.sampler import TELL_STOPPED, OptunaSampler, Suggestion
+from astmoa.search.samplers import SAMPLERS
 from astmoa.search.space import Space
 from tests.helpers.samplers import PLACES, RATES, SHAPE, SPACE, make, outcome, trials
 
@@ -28,7 +29,7 @@ NARROW = Space(
         {"name": "soft_moa", "num_experts": [1, 2, 4, 8], "bottleneck_dim": [1, 2, 4], "placement": PLACES},
     ]
 )
-NO_GP = [name for name in SAMPLERS if name != "gp"]
+NO_GP = [name for name in SAMPLERS.names() if name != "gp"]
 EVERY = [*NO_GP, pytest.param("gp", marks=pytest.mark.slow)]
 
 
@@ -231,7 +232,7 @@ def test_nsga2_counts_every_told_trial_among_its_generations():
 @pytest.mark.parametrize("name", NO_GP)
 def test_the_number_of_draws_in_an_ask_is_bounded(name):
     sampler = make(name, max_params=1_500)
-    bound = MAX_DRAWS.get(name, 0)
+    bound = SAMPLERS.find(name).max_draws
     for _ in range(60):
         before = len(trials(sampler))
         suggestion = sampler.ask()
@@ -300,7 +301,10 @@ def test_what_does_not_follow_on_the_history_is_refused():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"name": "cmaes"}, "sampler='cmaes' is not known: one of nsga2, tpe, gp, ehvi, random"),
+        (
+            {"name": "cmaes"},
+            "sampler='cmaes' is not possible: one of nsga2, tpe, gp, ehvi, random, or yours as FILE.py:NAME",
+        ),
         ({"name": "tpe", "tell_stopped": "nan"}, "tell_stopped='nan' is not known: one of failed, pruned, predicted"),
         ({"name": "tpe", "objectives": ("accuracy",)}, r"objectives=\['accuracy'\] is not possible"),
         ({"name": "ehvi", "objectives": ("params", "accuracy", "step_time")}, "ehvi' knows params and accuracy alone"),

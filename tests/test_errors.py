@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astmoa.files.text import printable
+from astmoa.errors import printable
 
 
 @given(st.text(st.characters(codec=None), max_size=50))  # surrogates too: names that are no UTF-8
