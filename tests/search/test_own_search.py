@@ -22,8 +22,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_the_examples_search_and_stop():
-    rule = make_scheduler("my_search.py:BelowTheMedian", 9)
-    driven = run(2, proposer=search(sampler="my_search.py:tpe_soon"), scheduler=rule)
+    driven = run(2, proposer=search(sampler="my_search.py:tpe_soon"), scheduler="my_search.py:BelowTheMedian")
     stopped = driven.ledger.searched("stopped")
     assert {trial.epoch for trial in stopped} == {4}
     assert len(driven.ledger.searched("completed")) > len(stopped) / 2
