@@ -6,12 +6,15 @@ import shutil
 import pytest
 
 import astmoa
+from astmoa.cli.params_command import methods_table
 from astmoa.methods.method import METHODS
 from tests.helpers.pages import DOCS, blocks
+from tests.helpers.rooms import FLOORS
 
 
-def test_the_pages_method_is_the_one_that_is_tested():
-    assert blocks("extending.md")[0] == (DOCS / "examples" / "my_adapters.py").read_text()
+@pytest.mark.parametrize(("place", "name"), [(0, "my_adapters"), (2, "my_sounds"), (3, "my_search")])
+def test_the_pages_examples_are_those_that_are_tested(place, name):
+    assert blocks("extending.md")[place] == (DOCS / "examples" / f"{name}.py").read_text()
 
 
 def test_its_use_from_python_runs(tmp_path, monkeypatch, capsys):
@@ -50,3 +53,17 @@ def test_the_journals_page_names_every_type_of_event_and_every_field():
         known = set(kind.__annotations__)
         assert name in rows, name
         assert rows[name] - {"sweep"} >= (known if name != "resume" else {"sweep_id"}), (name, known - rows[name])
+
+
+def test_the_readmes_table_of_methods_is_the_registers():
+    readme = (DOCS.parent / "README.md").read_text()
+    for row in methods_table():
+        line = f"| `{row['name']}` | {row['about']} | {row['dials']} | {row['params']:,} |"
+        assert line in readme.splitlines()
+    assert len(readme.splitlines()) <= 120
+
+
+def test_the_pages_drawing_is_the_one_that_is_held():
+    page = (DOCS / "architecture.md").read_text().split("```")[1]
+    drawn = [re.match(r"([a-z, ]+?)(?:  |$)", line).group(1).split(", ") for line in page.strip().splitlines()[1:]]
+    assert [set(rooms) for rooms in drawn] == [set(rooms) for rooms in reversed(FLOORS)]

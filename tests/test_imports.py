@@ -5,21 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers.rooms import FLOORS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
-# Rooms from the bottom up, as docs/architecture.md draws them: a file imports its own room and those that stand lower.
-FLOORS = [
-    ["errors", "provenance"],
-    ["files"],
-    ["methods", "audio", "pareto"],
-    ["config"],
-    ["records"],
-    ["backbone", "report", "tracking"],
-    ["training", "engine"],
-    ["search", "bundles"],
-    ["backend", "replay"],
-    ["study"],
-    ["cli"],
-]
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 ONLY = {"ray": {"backend"}, "optuna": {"search"}, "mlflow": {"tracking"}, "peft": {"methods"}}
 LARGEST = 300

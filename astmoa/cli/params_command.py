@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
 from astmoa.config import ExpertName, MethodConfig, MethodName
 from astmoa.errors import ConfigError, shown
+from astmoa.methods.method import METHODS
 from astmoa.methods.shape import BackboneShape
 
 Positional = tyro.conf.Positional
@@ -24,7 +25,8 @@ class Params:
     Example: astmoa params soft_moa --num-experts 14 --slots-per-expert 1 --bottleneck-dim 1
     """
 
-    name: Positional[MethodName]
+    name: Positional[MethodName | None] = None
+    """Default: all of them, in a table for an AST-base."""
     num_experts: int = 1
     slots_per_expert: int = 1
     bottleneck_dim: int = 1
@@ -48,6 +50,11 @@ class Params:
 
     def run(self) -> None:
         from astmoa.methods.params import count_params, solve_bottleneck
+
+        if self.name is None:
+            rows = methods_table()
+            print(json.dumps(rows) if self.json else "\n".join(_lines(rows)))
+            return
 
         for key, least in (
             ("hidden_size", 1),
@@ -75,3 +82,22 @@ class Params:
         else:
             for key, value in values.items():
                 print(f"{key:<22}{value:>12,}")
+
+
+def methods_table() -> list[dict[str, Any]]:
+    """Every method of the package: what it is, where it comes from, and its count at AST-base with example dials."""
+    from astmoa.methods.params import count_params
+
+    rows = []
+    for name in METHODS.names():
+        method = METHODS.find(name)
+        count = count_params(MethodConfig(name, **method.example), BackboneShape()).paper
+        dials = ", ".join(f"{key}={value}" for key, value in method.example.items())
+        rows.append({"name": name, "about": method.about, "paper": method.paper, "dials": dials, "params": count})
+    return rows
+
+
+def _lines(rows: list[dict[str, Any]]) -> list[str]:
+    """For people: name, count, dials, what it is."""
+    wide = max(len(row["dials"]) for row in rows)
+    return [f"{row['name']:<15}{row['params']:>11,}  {row['dials']:<{wide}}  {row['about']}" for row in rows]

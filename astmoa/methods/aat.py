@@ -16,6 +16,7 @@ class Aat(Placed):
     """y = x + MLP(LN x) + A(LN x) at the FFN, S(z) = z + A(z) after the attention; LayerNorms stay frozen."""
 
     paper = "arXiv 2401.10544"
+    example: ClassVar = {"bottleneck_dim": 192}
     dials = ("bottleneck_dim", "layers")
     peak_lr = 1e-3
     weight_decay = 0.05

@@ -92,6 +92,8 @@ class Adapter(Placed):
 class SingleExpert(Adapter):
     """One adapter at each place, of a kind that mixtures have as experts, too."""
 
+    example: ClassVar = {"bottleneck_dim": 24}
+
     def sites(self, dials: Dials, faithful: tuple[str, ...]) -> list[tuple[str, bool]]:
         if "single_at_ffn" in faithful and dials.placement == "attention":
             return [("ffn", dials.composition == "sequential")]

@@ -95,6 +95,7 @@ class Lora(Library):
 
     name = "lora"
     paper = "Hu et al. 2022 (arXiv 2106.09685)"
+    example: ClassVar = {"bottleneck_dim": 6}
     dials = ("bottleneck_dim", "placement", "layers")
     use_dora: ClassVar[bool] = False
 
@@ -126,6 +127,7 @@ class Vera(Library):
 
     name = "vera"
     paper = "Kopiczko et al. 2024 (arXiv 2310.11454)"
+    example: ClassVar = {"bottleneck_dim": 256}
     dials = ("bottleneck_dim", "placement", "layers")
 
     def target_params(self, target: str, inputs: int, outputs: int, dials: Dials) -> int:
@@ -165,6 +167,7 @@ class Oft(Library):
 
     name = "oft"
     paper = "Qiu et al. 2023 (arXiv 2306.07280)"
+    example: ClassVar = {"bottleneck_dim": 8}
     dials = ("bottleneck_dim", "placement", "layers")
     solves_bottleneck = False  # a wider block must divide the width
 

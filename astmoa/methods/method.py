@@ -110,6 +110,8 @@ class Method(abc.ABC):
     """As it is written in configurations, journals and command lines."""
     paper: ClassVar[str] = ""
     """Where it comes from."""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Dials with which tables of all methods count it."""
     dials: ClassVar[tuple[str, ...]] = ()
     """Fields of MethodConfig that it can be told, besides `pooling`."""
     own: ClassVar[Mapping[str, Dial]] = {}

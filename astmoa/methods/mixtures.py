@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from astmoa.errors import require
 from astmoa.methods.adapters import Placed, Site, as_published, check_convolution, make_experts
@@ -19,6 +19,7 @@ class Mixture(Placed):
     """Adapters and what shares tokens out between them, at each place."""
 
     is_mixture = True
+    example: ClassVar = {"num_experts": 14}
     paper = "arXiv 2402.00828"
     dials = ("num_experts", "bottleneck_dim", "placement", "composition", "layers", "expert", "convolution")
 
