@@ -8,7 +8,7 @@ length, metric) and the backbone (`layers`) stays None.
 from astmoa.config.data_config import ABOUT_DATA, DATA_NAMES, DataConfig, DataName
 from astmoa.config.method_config import ExpertName, MethodConfig, MethodName
 from astmoa.config.recipes import complete
-from astmoa.config.trial_config import FAITHFUL_SWITCHES, BackboneConfig, OptimConfig, TrialConfig
+from astmoa.config.trial_config import FAITHFUL_SWITCHES, BackboneConfig, CompleteTrial, OptimConfig, TrialConfig
 from astmoa.config.trial_file import code_named, load_config, read_config
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "DATA_NAMES",
     "FAITHFUL_SWITCHES",
     "BackboneConfig",
+    "CompleteTrial",
     "DataConfig",
     "DataName",
     "ExpertName",

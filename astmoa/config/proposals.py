@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from astmoa.config.method_config import MethodConfig
 from astmoa.config.recipes import complete
-from astmoa.config.trial_config import TrialConfig
+from astmoa.config.trial_config import CompleteTrial, TrialConfig
 
 MOST_SEEDS = 1000
 """Of one configuration."""
@@ -35,7 +35,7 @@ class Proposal:
     """One trial to run. `label` and `paper` are the same for all replicates of a point."""
 
     label: str
-    config: TrialConfig
+    config: CompleteTrial
     paper: Mapping[str, float] = field(default_factory=dict)
     phase: Literal["search", "confirm"] | None = None
     """None in studies that enumerate their points."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from astmoa.config.checks import MOST, at_least_one, positive
 from astmoa.config.data_config import DataConfig
@@ -132,6 +132,28 @@ class TrialConfig:
         values = identity(self)
         del values["data"]["root"], values["data"]["fold"], values["seed"]
         return _digest(values)
+
+
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class CompleteOptim(OptimConfig):
+        """How a trial is trained, with nothing left to a recipe."""
+
+        epochs: int = 0
+        batch_size: int = 0
+        lr: float = 0.0
+        weight_decay: float = 0.0
+        freq_mask: int = 0
+        time_mask: int = 0
+
+    @dataclass(frozen=True)
+    class CompleteTrial(TrialConfig):
+        """A trial with nothing left to a recipe: what `complete` returns. The same class as the program runs."""
+
+        optim: CompleteOptim = field(default_factory=CompleteOptim)
+else:
+    CompleteOptim, CompleteTrial = OptimConfig, TrialConfig
 
 
 def _digest(values: dict[str, Any]) -> str:

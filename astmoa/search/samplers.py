@@ -165,4 +165,4 @@ def default_sampler(step_time: bool = False) -> str:
 def name_of(own: object) -> str:
     """What a sampler or a stopping rule that is given as an object is called in journals: its module and class."""
     kind = own if hasattr(own, "__qualname__") else type(own)
-    return f"{kind.__module__}:{kind.__qualname__}"  # type: ignore[attr-defined]
+    return f"{kind.__module__}:{kind.__qualname__}"

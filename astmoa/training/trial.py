@@ -20,7 +20,7 @@ import torch
 from astmoa.audio.augment import spec_augment
 from astmoa.audio.fbank import padding
 from astmoa.backbone.frozen import Backbone
-from astmoa.config import TrialConfig, complete
+from astmoa.config import CompleteTrial, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.params import check_size
@@ -50,7 +50,7 @@ class Trial:
     belongs to another configuration, NonFiniteLossError when training diverges, Interrupted soon after `interrupt`.
     """
 
-    def __init__(self, config: TrialConfig, backbone: Backbone, data: DeviceData, checkpoint_dir: Path | None = None):
+    def __init__(self, config: CompleteTrial, backbone: Backbone, data: DeviceData, checkpoint_dir: Path | None = None):
         self.config = config = complete(config)
         self.data, self.device = data, data.device
         if config.data.fold not in data.inputs.splits:
