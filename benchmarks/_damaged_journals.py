@@ -21,7 +21,7 @@ from tests.helpers.synthetic import curves, driver, run
 
 @functools.cache
 def _searched() -> list[dict]:
-    """A search that can be gone on with."""
+    """A search that can be resumed."""
     return [
         event for event in run(stop=lambda driver: len(driver.ledger.trials) > 20).events if event["type"] != "sweep"
     ]

@@ -1,4 +1,4 @@
-"""Real Ray, a tiny backbone and tiny inputs: what the journal says, what a worker keeps, what is gone on with."""
+"""Real Ray, a tiny backbone and tiny inputs: what the journal says, what a worker keeps, what is resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search can be told, and which of it may change when it is gone on with."""
+"""What a search can be told, and which of it may change when it is resumed."""
 
 import dataclasses
 from dataclasses import dataclass
