@@ -78,7 +78,9 @@ def _without_spaced_user(text: str) -> str:
     """The same for a text that is a URI as a whole, as words of a command line are: then a password may hold blanks and
     quotes, too. In a longer text nobody knows where such a one begins."""
     begin = _URI.match(text)
-    user, at, rest = text[begin.end() :].rpartition("@") if begin else ("", "", "")
+    if begin is None:
+        return text
+    user, at, rest = text[begin.end() :].rpartition("@")
     name = re.split(r"[/\s@]", user, maxsplit=1)[0]
     if not at or ":" not in name or re.search(r"\s", rest) or (_is_web(begin[1]) and _PORT.fullmatch(name)):
         return text

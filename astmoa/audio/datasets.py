@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import astmoa.audio.layouts  # noqa: F401 (registers them)
-from astmoa.audio.layout import LAYOUTS, Choice
+from astmoa.audio.layout import LAYOUTS, Choice, read_own
 from astmoa.audio.lists import longest
 from astmoa.audio.splits import Clip, Splits, divide, fold_numbers
 from astmoa.errors import DataError
@@ -78,7 +78,7 @@ def open_data(choice: Choice, check_fold: bool = True) -> DataSet:
     if layout.needs_root and choice.root is None:
         raise DataError(f"data.root is not set: give the folder of the {choice.name} data (--data-root)")
     root = Path(choice.root or ".")
-    listing = layout.read(root, choice)
+    listing = layout.read(root, choice) if layout.code is None else read_own(layout, root, choice)
     seconds = choice.seconds or listing.seconds or longest(root, listing.clips)
     data = DataSet(
         name=listing.name,

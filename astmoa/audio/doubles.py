@@ -24,16 +24,16 @@ class Doubles:
 
 def find_doubles(digests: Sequence[str | None], names: Sequence[str], marks: Sequence[str | None]) -> Doubles | None:
     """Clips with the same digest and different marks. Those without a digest, or without a mark, do not count."""
-    same: dict[str, list[int]] = defaultdict(list)
-    for index, (digest, mark) in enumerate(zip(digests, marks, strict=True)):
+    same: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for digest, name, mark in zip(digests, names, marks, strict=True):
         if digest and mark is not None:
-            same[digest].append(index)
-    found = [indices for indices in same.values() if len({marks[index] for index in indices}) > 1]
+            same[digest].append((name, mark))
+    found = [clips for clips in same.values() if len({mark for _, mark in clips}) > 1]
     if not found:
         return None
-    one = found[0][0]
-    other = next(index for index in found[0] if marks[index] != marks[one])
-    return Doubles(len(found), sum(map(len, found)), (names[one], names[other]), (marks[one], marks[other]))
+    one, mark = found[0][0]
+    other, another = next(clip for clip in found[0] if clip[1] != mark)
+    return Doubles(len(found), sum(map(len, found)), (one, other), (mark, another))
 
 
 def told(doubles: Doubles, where: str) -> str:

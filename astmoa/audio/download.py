@@ -162,7 +162,9 @@ def _untar(archive: Path, folder: Path, progress: bool) -> None:
                 target.mkdir(parents=True, exist_ok=True)
             else:  # not tar.extract: its filters are missing before Python 3.11.4, and these are plain files
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with tar.extractfile(member) as packed, open(target, "wb") as file:
+                packed = tar.extractfile(member)
+                assert packed is not None  # as of every plain file
+                with packed, open(target, "wb") as file:
                     shutil.copyfileobj(packed, file)
             shown.advance(task)
         while tar.fileobj.read(_BLOCK):  # to the end, where gzip keeps its checksum

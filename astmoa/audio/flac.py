@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def _crc8(data: bytes) -> int:
     return value
 
 
-def is_whole(known: Info, blocks: Callable[[], object]) -> bool:
+def is_whole(known: Info, blocks: Callable[[], Iterable[np.ndarray]]) -> bool:
     """Whether decoded samples, [frames, channels] int32 as libsndfile scales them, give the digest that was announced.
 
     False also where none was.

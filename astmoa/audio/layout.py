@@ -6,16 +6,17 @@ It imports no tensor library: configurations and help texts ask here.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from astmoa.audio.listing import Listing
+from astmoa.audio.listing import Listing, wrong_listing
 from astmoa.audio.own_sounds import Sound, listing_of
 from astmoa.audio.splits import Clip
-from astmoa.errors import ConfigError
+from astmoa.errors import ConfigError, DataError
 from astmoa.files.register import Register, one_line
 
 if TYPE_CHECKING:
@@ -23,15 +24,24 @@ if TYPE_CHECKING:
 
 
 class Choice(Protocol):
-    """What a configuration says of the data; see `DataConfig`."""
+    """What a configuration, a dataclass, says of the data; see `DataConfig`."""
 
-    name: str
-    root: str | None
-    fold: int
-    seconds: float | None
-    skip_bad_clips: bool
-    num_labels: int | None
-    metric: str
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def root(self) -> str | None: ...
+    @property
+    def fold(self) -> int: ...
+    @property
+    def seconds(self) -> float | None: ...
+    @property
+    def skip_bad_clips(self) -> bool: ...
+    @property
+    def num_labels(self) -> int | None: ...
+    @property
+    def metric(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -100,10 +110,23 @@ class OwnLayout(Layout):
     def __init__(self, name: str, code: str, function: Callable[[Path], Iterable[Sound]]):
         self._name, self.code, self._function = name, code, function
 
-    def read(self, root: Path, choice: Choice) -> Listing:
-        with one_line(f"data.name={self._name!r} failed in {root}"):
-            sounds = list(self._function(root.absolute()))
-        return listing_of(root.absolute(), sounds, lambda index: f"clip {index + 1}", choice.skip_bad_clips)
+    def read(self, root: Path, choice: Choice) -> Any:
+        return self._function(root)
+
+
+def read_own(layout: Layout, root: Path, choice: Choice) -> Listing:
+    """What a layout from outside says, Sounds or a Listing, looked at. Raises ConfigError for whatever its code raises,
+    DataError for what is no data set."""
+    place = root.absolute()
+    with one_line(f"data.name={choice.name!r} failed in {root}"):
+        found: Any = layout.read(place, choice)
+        found = found if isinstance(found, Listing) else list(found)
+    if not isinstance(found, Listing):
+        return listing_of(place, found, lambda index: f"clip {index + 1}", choice.skip_bad_clips)
+    why = wrong_listing(found)
+    if why is not None:
+        raise DataError(f"data.name={choice.name!r} gave a listing in which {why}")
+    return found
 
 
 def _is_layout(value: object) -> bool:

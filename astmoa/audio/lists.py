@@ -117,7 +117,7 @@ def _exists(path: Path) -> bool:
 def nearby(base: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -> dict[str, str]:
     """Name of a missing clip -> the file that was probably meant, for some at most."""
     look = Nearby(base, {str(clip.path) for clip in clips})
-    found = {clip.name: look.of(clip.path) for clip in missing[:_MOST_NEAR]}
+    found = {clip.name: look.of(clip.path) for clip in missing[:_MOST_NEAR] if clip.path is not None}
     return {name: path for name, path in found.items() if path is not None}
 
 
@@ -130,7 +130,9 @@ def _some_missing(table: Path, clips: Sequence[Clip], missing: Sequence[Clip]) -
 def longest(place: Path, clips: Sequence[Clip]) -> float:
     """Seconds of the longest clip, 10 at most; a file that is not readable does not count. `place` is where they are
     listed, for the message."""
-    most = max((duration(clip.path, LONGEST_DEFAULT_SECONDS) or 0.0 for clip in clips), default=0.0)
+    paths = [clip.path for clip in clips if clip.path is not None]
+    assert len(paths) == len(clips)  # what is made by a formula has a length of its own
+    most = max((duration(path, LONGEST_DEFAULT_SECONDS) or 0.0 for path in paths), default=0.0)
     if most == 0.0:
         missing = missing_clips(clips)
         if len(missing) == len(clips):
@@ -138,8 +140,8 @@ def longest(place: Path, clips: Sequence[Clip]) -> float:
             raise DataError(
                 f"none of the {len(clips)} listed clips exists, {listed}: restore them or correct the paths"
             )
-        there = next(clip for clip in clips if _exists(clip.path))
+        there = next(path for path in paths if _exists(path))
         raise DataError(
-            f"none of {len(clips)} clips is readable audio, {shown(there.path)} for one: convert them to WAV or FLAC"
+            f"none of {len(clips)} clips is readable audio, {shown(there)} for one: convert them to WAV or FLAC"
         )
     return most

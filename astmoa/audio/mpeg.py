@@ -89,16 +89,17 @@ def part(file: PlainFile, start: int, end: int, seconds: float | None) -> Part |
     if not head.size:
         return Part(start, end, shy=True)
     count = _count(file, first, end, head, seconds)
-    announced, place, size = _information(file, first, head)
-    frames = count.frames - (place is not None)
-    patches = {}
+    told = _information(file, first, head)
+    announced, place, size = told or (None, first, None)
+    frames = count.frames - (told is not None)
+    patches: dict[int, bytes] = {}
     if announced is not None and announced != frames and not (count.bounded and announced > frames):
         cut = size is not None and size > end - first + head.size
         if cut or (size is None and announced > frames):
             return Part(start, end, announced=announced * head.samples)
         patches = {place: frames.to_bytes(4)}
     # Behind as many frames as were announced, anything may follow but another recording.
-    lost = count.between + (count.behind if announced != frames or count.mixed else 0)
+    lost: float = count.between + (count.behind if announced != frames or count.mixed else 0)
     lost *= count.frames * head.samples / head.rate / max(1, count.sound)
     if announced is not None:
         return Part(start, end, patches, lost=lost)
@@ -164,9 +165,9 @@ def _is_followed(file: PlainFile, place: int, end: int, kind: tuple[int, int, in
     return True
 
 
-def _information(file: PlainFile, first: int, head: _Head) -> tuple[int | None, int | None, int | None]:
+def _information(file: PlainFile, first: int, head: _Head) -> tuple[int | None, int, int | None] | None:
     """What an information frame in the first place says: frames, where that stands, and bytes; None for what is not
-    said. The place is None where the first frame is sound."""
+    said, and where the first frame is sound."""
     frame = file.read_at(first, head.size)
     for name, at in ((b"Xing", 4 + head.side), (b"Info", 4 + head.side), (b"VBRI", 36)):
         if head.kind[1] != 3 or frame[at : at + 4] != name:
@@ -178,4 +179,4 @@ def _information(file: PlainFile, first: int, head: _Head) -> tuple[int | None, 
         size_at = at + 4 * (flags & 1)
         size = int.from_bytes(frame[size_at : size_at + 4]) if flags & 2 else None
         return announced, first + at, size
-    return None, None, None
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,7 +26,9 @@ def bar(show: bool, in_bytes: bool = False) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal))
 
 
-def in_order(call: Callable[[int], T], count: int, threads: int, description: str, show: bool) -> Iterator[T]:
+def in_order(
+    call: Callable[[int], T], count: int, threads: int, description: str, show: bool
+) -> Generator[T, None, None]:
     """`call(0)`, `call(1)`, ... `call(count - 1)`, in this order, `threads` at a time.
 
     Threads, not processes: decoding, resampling and the filter bank release the interpreter's lock (two threads on two

@@ -116,6 +116,7 @@ class _Forward(soundfile.SoundFile):
 def open_part(file: PlainFile, part: Part) -> Iterator[soundfile.SoundFile]:
     """libsndfile on a part of a file. Never by name: it would also look at files beside that one, such as the ._ that
     archives made on a Mac hold."""
+    source: bytes | int | Excerpt
     excerpt = None
     suffix = os.path.splitext(file.path)[1].lower()
     if (part.start, part.end) == (0, file.size) and not part.patches and not part.shy:

@@ -94,7 +94,7 @@ def _fold_sides(name: str, clips: Sequence[Clip], fold: int) -> list[str | None]
         raise DataError(f"{name} has {len(folds)} folds: give at least 3 (train, validation, test), or a split column")
     if fold not in folds:
         raise DataError(f"data.fold={fold} does not exist in {name}: choose from {', '.join(map(str, folds))}")
-    sides = {fold: "test", folds[(folds.index(fold) + 1) % len(folds)]: "val"}
+    sides: dict[int | None, str] = {fold: "test", folds[(folds.index(fold) + 1) % len(folds)]: "val"}
     return [sides.get(clip.fold, "train") for clip in clips]
 
 

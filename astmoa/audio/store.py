@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,7 +160,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _rows(folder: Path, wanted: _Wanted, threads: int, progress: bool) -> Iterator[Row]:
+def _rows(folder: Path, wanted: _Wanted, threads: int, progress: bool) -> Generator[Row, None, None]:
     """Every clip's row, in order: from a store that has the same file, if it is undamaged there; computed otherwise."""
     kept = kept_rows(folder, wanted.front_end)
 

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +101,9 @@ def open_store(target: Path, shape: tuple[int, int, int] | None = None) -> Store
     return Store(array, meta)
 
 
-def write_store(target: Path, front_end: list[Any], stamps: list[str], rows: Iterator[Row], shape: Any) -> None:
+def write_store(
+    target: Path, front_end: list[Any], stamps: list[str], rows: Generator[Row, None, None], shape: Any
+) -> None:
     """Put the store to its name, all or nothing; what is there is replaced unless it is whole. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f"{_TEMPORARY}*"):  # by a writer that was killed, if it is a day old
@@ -119,7 +121,7 @@ def write_store(target: Path, front_end: list[Any], stamps: list[str], rows: Ite
                 file.write(row.values.tobytes())
                 meta["digests"].append(row.digest)
                 meta["lengths"].append(row.length)
-                meta["checksums"].append(zlib.crc32(np.ascontiguousarray(row.values)))
+                meta["checksums"].append(zlib.crc32(np.ascontiguousarray(row.values).data))
                 if row.reason is not None:
                     meta["bad"][str(index)] = row.reason
             _sync(file)
@@ -162,7 +164,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def kept_rows(folder: Path, front_end: list[Any]) -> dict[str, tuple[Store, int]]:
     """Where the usable rows of the stores in `folder` are that have this front end and length, by stamp."""
-    kept = {}
+    kept: dict[str, tuple[Store, int]] = {}
     for path in folder.glob("*-*/meta.json"):
         store = None if path.parent.name.startswith(_TEMPORARY) else open_store(path.parent)
         if store is not None and store.meta["front_end"] == front_end:

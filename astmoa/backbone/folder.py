@@ -15,7 +15,7 @@ from pickle import UnpicklingError
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, with_config
 from safetensors import SafetensorError, safe_open
 from transformers import ASTConfig
 from transformers.activations import ACT2FN
@@ -34,10 +34,10 @@ _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+@with_config(STRICT)
 class _Config(TypedDict, total=False):
     """What is used of a config.json; what it leaves out has transformers' own default."""
 
-    __pydantic_config__ = STRICT
     hidden_size: Annotated[int, Field(ge=1, le=16_384)]
     num_hidden_layers: Annotated[int, Field(ge=1, le=1_000)]
     num_attention_heads: Annotated[int, Field(ge=1, le=1_024)]
@@ -55,8 +55,8 @@ class _Config(TypedDict, total=False):
     num_mel_bins: Annotated[int, Field(ge=1, le=1_024)]
 
 
+@with_config(STRICT)
 class _Index(TypedDict):
-    __pydantic_config__ = STRICT
     weight_map: dict[str, str]
 
 
@@ -117,9 +117,15 @@ def _config(values: Any) -> ASTConfig:
         raise ValueError(f"{config.num_attention_heads} heads do not divide the width {config.hidden_size}")
     if config.hidden_act not in ACT2FN:
         raise ValueError(f"hidden_act {shown(config.hidden_act)} is not known")
-    if config.patch_size > min(config.num_mel_bins, config.max_length):
+    if patch_size(config) > min(config.num_mel_bins, config.max_length):
         raise ValueError(f"a patch of {config.patch_size} is larger than the picture")
     return config
+
+
+def patch_size(config: ASTConfig) -> int:
+    """Side of a patch: one number, though transformers knows pairs."""
+    assert isinstance(config.patch_size, int)
+    return config.patch_size
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -24,7 +24,7 @@ from transformers import ASTConfig, ASTModel
 from transformers import logging as transformers_logging
 
 from astmoa.audio.fbank import NUM_MEL_BINS
-from astmoa.backbone.folder import CONFIG, WEIGHTS, read_folder, shards
+from astmoa.backbone.folder import CONFIG, WEIGHTS, patch_size, read_folder, shards
 from astmoa.errors import BackboneError, printable
 from astmoa.files.reading import first_line
 from astmoa.methods.shape import BackboneShape
@@ -169,13 +169,14 @@ def _download(repository: str) -> Path:
             return config.parent
         except EntryNotFoundError as error:
             missing = error
+    assert missing is not None  # there is a name to try
     raise missing
 
 
 def _check_amount(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> None:
     """A config.json alone can ask for more than any memory holds."""
     freq, time = _grid(config, config.max_length)
-    sizes = config.hidden_size, config.num_hidden_layers, config.intermediate_size, config.patch_size
+    sizes = config.hidden_size, config.num_hidden_layers, config.intermediate_size, patch_size(config)
     asked = BackboneShape(*sizes, 2 + freq * time, bool(config.qkv_bias)).num_params
     held = sum(tensor.numel() for tensor in state.values())
     if asked > 2 * held:  # with fewer missing, it is said which
@@ -211,7 +212,7 @@ def _build(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> tupl
     transformers_logging.disable_progress_bar()
     # transformers raises whatever PyTorch does with sizes and values that it did not expect: here only it is called.
     try:
-        return ASTModel.from_pretrained(
+        return ASTModel.from_pretrained(  # type: ignore[return-value]  # a pair, by output_loading_info
             None,
             config=config,
             state_dict=state,
@@ -229,8 +230,9 @@ def _build(name: str, config: ASTConfig, state: dict[str, torch.Tensor]) -> tupl
 
 
 def _grid(config: ASTConfig, num_frames: int) -> tuple[int, int]:
-    freq = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-    return freq, (num_frames - config.patch_size) // config.time_stride + 1
+    patch = patch_size(config)
+    freq = (config.num_mel_bins - patch) // config.frequency_stride + 1
+    return freq, (num_frames - patch) // config.time_stride + 1
 
 
 def _fingerprint(model: nn.Module) -> str:

@@ -72,7 +72,8 @@ def _machines() -> list[dict[str, float]]:
     up, known = [node["Resources"] for node in ray.nodes() if node["Alive"]], autoscaler()
 
     def size(machines: list[dict[str, float]]) -> tuple[float, float]:
-        return tuple(sum(machine.get(key, 0) for machine in machines) for key in ("GPU", "CPU"))
+        gpus, cpus = (sum(machine.get(key, 0) for machine in machines) for key in ("GPU", "CPU"))
+        return gpus, cpus
 
     return max(up, known.most if known else [], key=size)
 

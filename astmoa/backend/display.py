@@ -98,12 +98,12 @@ class Display:
         total = max(self._num_trials or 0, len(driver.ledger.trials)) + driver.num_waiting
         counts = [f"{states['running']} running"]
         counts += [f"{states[state]} {state}" for state in ("completed", "stopped", "failed", "cut") if states[state]]
-        best = max(driver.ledger.searched("completed"), key=lambda trial: trial.final, default=None)
+        best = max(driver.ledger.searched("completed"), key=lambda trial: trial.accuracy, default=None)
         left = self.seconds_left()
         parts = [
             f"{ended}/{total} trials ({', '.join(counts)})",
             f"{driver.ledger.num_epochs} epochs",
-            f"best val {100 * best.final:.1f} % ({best.proposal.label})" if best else self._beginning(),
+            f"best val {100 * best.accuracy:.1f} % ({best.proposal.label})" if best else self._beginning(),
             f"front {len(driver.ledger.front())}, hypervolume {driver.ledger.hypervolumes[-1]:.4f}"
             if driver.ledger.hypervolumes
             else "",
@@ -121,7 +121,7 @@ class Display:
         driver, trials = self._driver, list(self._driver.ledger.trials.values())
         lines = []
         if driver.ledger.hypervolumes:
-            points = [f"{t.size:,} {100 * t.final:.1f} % ({t.proposal.label})" for t in driver.ledger.front()]
+            points = [f"{t.size:,} {100 * t.accuracy:.1f} % ({t.proposal.label})" for t in driver.ledger.front()]
             lines.append(
                 "front: " + ", ".join(points[:3] + ["..."] * (len(points) > 6) + points[max(3, len(points) - 3) :])
             )

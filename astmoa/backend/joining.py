@@ -102,7 +102,8 @@ def _ask(address: str, shown: str, fix: str) -> None:
     channel = create_gcs_channel(address)  # with the token, where one is set, and with TLS
     try:
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
-        head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=PATIENCE)
+        request = gcs_service_pb2.GetClusterIdRequest()  # type: ignore[attr-defined]  # made when it is imported
+        head.GetClusterId(request, timeout=PATIENCE)
     except grpc.RpcError as error:
         code, why = error.code(), " ".join((error.details() or "").split())
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):

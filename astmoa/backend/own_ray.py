@@ -110,9 +110,9 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 def _try(folder: Folder, object_store_memory: int, light: contextlib.AbstractContextManager) -> str | None:
     """Why it did not start; None where it runs. Raises RunError where another try would end like this one."""
-    own = {"include_dashboard": False, "object_store_memory": object_store_memory, "_temp_dir": str(folder.ray)}
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": object_store_memory}
     # Under `uv run` Ray would pack the whole checkout for its workers, who see it anyway.
-    own["_skip_env_hook"] = True
+    own |= {"_temp_dir": str(folder.ray), "_skip_env_hook": True}
     started = False
     try:
         with closed_to_others(), _environment(_settings(folder)), _on_loopback(), light:
@@ -196,6 +196,7 @@ def _light() -> Iterator[None]:
         # Where the agent tells of its ports in files, and the node waits for those: an older Ray knows them beforehand.
         if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT and hasattr(ray._raylet, "persist_port"):
             return [sys.executable, "-IS", str(Path(__file__).with_name("agent.py"))]
+        assert command is not None  # or nothing calls this one
         nice = ["nice"] if component == ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT and shutil.which("nice") else []
         return [*nice, *command(component, *arguments, **options)]  # no trial asks it for anything
 

@@ -35,7 +35,8 @@ class DriverSearcher(_Stateless, Searcher):
         super().__init__()
         self._driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    # Ray declares it without the word for the end.
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         proposal = self._driver.next()
         if proposal is None:  # None: ask again when a trial has ended
             return Searcher.FINISHED if self._driver.finished else None
@@ -110,7 +111,8 @@ def _count_as_lost_workers() -> None:
     lost = (RayActorError, OutOfMemoryError, ActorUnschedulableError, RuntimeEnvSetupError)
     for name in ("ray.air.execution._internal.actor_manager", "ray.tune.execution.tune_controller"):
         with contextlib.suppress(ImportError):  # another Ray: it may have mended this
-            importlib.import_module(name).RayActorError = lost  # both only ask isinstance
+            module: Any = importlib.import_module(name)
+            module.RayActorError = lost  # both only ask isinstance
 
 
 def _cause(trial: Any) -> tuple[bool, bool, str]:

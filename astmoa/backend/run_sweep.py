@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from astmoa.backend.tune import run_trials
 from astmoa.backend.worker import WorkerSetup
 from astmoa.config.proposals import Proposal
 from astmoa.engine.budgets import Budget
+from astmoa.engine.confirmation import Confirm
 from astmoa.engine.driver import Driver
 from astmoa.engine.judging import EarlyStopping
+from astmoa.engine.ledger import Event
 from astmoa.engine.proposers import FixedProposals, Proposer
 from astmoa.errors import RunError
 from astmoa.methods.params import count_params
@@ -44,7 +46,7 @@ def run_sweep(
     gpus_per_trial: float | None = None,
     scheduler: EarlyStopping | None = None,
     budget: Budget | None = None,
-    confirm: Callable[[Driver], Sequence[Proposal]] | None = None,
+    confirm: Confirm | None = None,
     store: Store | None = None,
     device: str | None = None,
 ) -> str:
@@ -57,8 +59,9 @@ def run_sweep(
     call is continued by the same call.
     """
     events = check_run_dir(run_dir, header)
-    enumerated = None if isinstance(proposer, Proposer) else list(proposer)
-    if enumerated is not None:
+    enumerated: list[Proposal] | None = None
+    if not isinstance(proposer, Proposer):
+        enumerated = list(proposer)
         proposer = FixedProposals(enumerated)
         if _all_completed(events, enumerated):
             _close_journal(run_dir)
@@ -111,7 +114,7 @@ def run_sweep(
         stop_ray()
 
 
-def _all_completed(events: Sequence[dict[str, Any]], proposals: Sequence[Proposal]) -> bool:
+def _all_completed(events: Sequence[Event], proposals: Sequence[Proposal]) -> bool:
     if not events:
         return False
     check = FixedProposals(proposals)

@@ -42,9 +42,10 @@ def run_trials(setup: WorkerSetup, resources: Resources, driver: Driver, renew: 
         try:
             return tune_trials(tune.with_parameters(TrialWorker, setup=setup), resources, driver)
         except Exception as error:
-            if not driver.finished and own_ray.is_disk_full(error):
+            folder = own_ray.folder()
+            if not driver.finished and folder is not None and own_ray.is_disk_full(error):
                 raise RunError(
-                    f"no space left in {own_ray.folder().parent}, where Ray works: make room there, or set RAY_TMPDIR; "
+                    f"no space left in {folder.parent}, where Ray works: make room there, or set RAY_TMPDIR; "
                     "then go on with --resume"
                 ) from error
             if not driver.finished and driver.ledger.num_epochs == epochs:
@@ -108,14 +109,14 @@ def _forward_nothing() -> None:
     They have them without that: here they inherit them, and the machines of a cluster have their own. With nothing to
     ask for, trials also get the workers that Ray starts beforehand.
     """
-    try:
+    with contextlib.suppress(ImportError):
         from ray.tune.execution import class_cache
-    except ImportError:
-        class_cache = None
-    if hasattr(class_cache, "ENV_VARS_TO_PROPAGATE"):
-        class_cache.ENV_VARS_TO_PROPAGATE = frozenset()
-        class_cache.DEFAULT_ENV_VARS = {}
-    elif any(name in os.environ for name in _FORWARDED):
+
+        if hasattr(class_cache, "ENV_VARS_TO_PROPAGATE"):
+            class_cache.ENV_VARS_TO_PROPAGATE = set()
+            class_cache.DEFAULT_ENV_VARS = {}
+            return
+    if any(name in os.environ for name in _FORWARDED):
         told = f"this Ray ({ray.__version__}) may write {' and '.join(_FORWARDED)} into its logs"
         print(f"{told}: have AWS's keys in ~/.aws/credentials instead", file=sys.stderr)
 

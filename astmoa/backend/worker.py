@@ -15,7 +15,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ray import tune
 
 from astmoa.backbone.frozen import PackedBackbone
 from astmoa.backend.result import Result
-from astmoa.config import TrialConfig
+from astmoa.config import TrialConfig, complete
 from astmoa.config.own_code import receive, sources
 from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
 from astmoa.provenance import package_hash, redact
@@ -71,7 +71,8 @@ class WorkerSetup:
 class TrialWorker(tune.Trainable):
     """Ray's view of a trial: `step` is one epoch, its result {"news": Result}."""
 
-    def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:
+    # Ray declares it without what `tune.with_parameters` adds.
+    def setup(self, config: dict[str, Any], setup: WorkerSetup) -> None:  # type: ignore[override]
         os.umask(setup.umask)
         _check_machine(setup)
         receive(setup.own_code)
@@ -81,6 +82,7 @@ class TrialWorker(tune.Trainable):
         self._backbone = setup.backbone.unpack(device)
         self._data = DeviceData(setup.inputs, device)
         self._trial: Trial | None = None
+        self._epochs: Iterator[dict[str, Any]] = iter(())
         self._scratch = Path(tempfile.mkdtemp(prefix="astmoa-")) if setup.store else None
         self._in_step = self._noticed = False
         self._before = signal.signal(signal.SIGTERM, self._on_notice)
@@ -152,7 +154,7 @@ class TrialWorker(tune.Trainable):
     def _open_trial(self) -> Trial:
         if self._setup.store is not None:
             self._setup.store.get(f"{self._name}/{CHECKPOINT}", self._folder / CHECKPOINT, PATIENCE)
-        return Trial(self._trial_config, self._backbone, self._data, self._folder)
+        return Trial(complete(self._trial_config), self._backbone, self._data, self._folder)
 
     def _keep(self, file: str, patience: float = PATIENCE) -> None:
         """Put a file of the trial where any other machine can go on from it."""
@@ -176,7 +178,7 @@ class TrialWorker(tune.Trainable):
     def _finish(self) -> None:
         if self._trial is not None:
             self._trial.close()
-        self._trial = self._epochs = None
+        self._trial, self._epochs = None, iter(())
         if self._scratch is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         if torch.cuda.is_available():
@@ -209,5 +211,5 @@ def _out_of_memory(error: torch.OutOfMemoryError) -> dict[str, Any]:
     asked = re.search(r"Tried to allocate ([\d.]+) (GiB|MiB|KiB)", text)
     more = float(asked[1]) * {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}[asked[2]] if asked else 0
     needed = f"it needs more than {(peak + more) / 2**30:.2f} GiB" if peak + more else text.splitlines()[0][:200]
-    error = f"out of device memory: {needed}; lower --batch-size, or train in bf16"
-    return {"state": "failed", "error": error, "retry": True, "out_of_memory": True}
+    told = f"out of device memory: {needed}; lower --batch-size, or train in bf16"
+    return {"state": "failed", "error": told, "retry": True, "out_of_memory": True}

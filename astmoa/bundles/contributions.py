@@ -14,10 +14,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from astmoa.audio.fbank import SILENCE, padding
 from astmoa.bundles.export import Predictor
@@ -27,6 +28,7 @@ from astmoa.methods.moa import DenseMoA, SoftMoA
 from astmoa.training.inputs import DeviceData, Inputs, open_inputs
 
 _PLACES = {"attention": "attention", "mlp": "ffn"}  # ASTModel's sub-layers in our words
+Weights = TypeVar("Weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,8 @@ class Contributions:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; a class without clips has None for shares."""
+        per_class = self.per_class.astype(object)
+        per_class[np.isnan(self.per_class)] = None
         return {
             "layers": list(self.layers),
             "places": list(self.places),
@@ -59,7 +63,7 @@ class Contributions:
             "num_clips": self.num_clips,
             "clips_per_class": self.clips_per_class.tolist(),
             "per_layer": self.per_layer.tolist(),
-            "per_class": np.where(np.isnan(self.per_class), None, self.per_class).tolist(),
+            "per_class": per_class.tolist(),
             "effective_experts": self.effective_experts.tolist(),
         }
 
@@ -156,16 +160,24 @@ def _record(module: SoftMoA | DenseMoA, keep: Callable[[torch.Tensor], None]) ->
 
     Not a hook on the module: what a variant makes of its input before it routes would be missed.
     """
-    routing = module.routing
+    if isinstance(module, SoftMoA):
+        sizes = module.slot_embeds.shape[1:]
 
-    def recorded(x: torch.Tensor):
-        weights = routing(x)
-        if isinstance(module, SoftMoA):
-            combine_weights = weights[1].unflatten(2, module.slot_embeds.shape[1:])  # [b, m, n, p]
+        def keep_slots(weights: tuple[torch.Tensor, torch.Tensor]) -> None:
+            combine_weights = weights[1].unflatten(2, sizes)  # [b, m, n, p]
             keep(combine_weights.float().sum(dim=3).mean(dim=1))
-        else:
-            keep(weights.float().mean(dim=1))
+
+        return _watch(module, module.routing, keep_slots)
+    return _watch(module, module.routing, lambda gates: keep(gates.float().mean(dim=1)))
+
+
+def _watch(
+    module: nn.Module, routing: Callable[[torch.Tensor], Weights], look: Callable[[Weights], None]
+) -> Callable[[], None]:
+    def watched(x: torch.Tensor) -> Weights:
+        weights = routing(x)
+        look(weights)
         return weights
 
-    module.routing = recorded
+    vars(module)["routing"] = watched
     return lambda: delattr(module, "routing")  # the class's own shows again

@@ -31,6 +31,7 @@ from astmoa.records.trials import PointRecord, TrialRecord
 from astmoa.training.checkpoint import Saved
 
 _ANOTHER, _AGAIN = "pick another point, or run the sweep anew into another --out", "export it again"
+_WORDS: tuple[frontier.Pick, ...] = ("best", "knee", "smallest")
 PICKS = "best, knee, smallest, budget=N (such as budget=300000) or all"
 
 
@@ -76,9 +77,10 @@ def pick_point(sweep: SweepRecord, pick: str) -> PointRecord:
     points = _front(sweep)
     if pick.startswith("budget="):
         return _most_accurate_within(points, pick.removeprefix("budget="))
-    if pick not in ("best", "knee", "smallest"):
+    word = next((word for word in _WORDS if word == pick), None)
+    if word is None:
         raise ConfigError(f"--pick {pick} is not possible: choose {PICKS}")
-    return points[frontier.pick(_scores(points), pick)]
+    return points[frontier.pick(_scores(points), word)]
 
 
 def _front(sweep: SweepRecord) -> list[PointRecord]:
@@ -90,7 +92,7 @@ def _front(sweep: SweepRecord) -> list[PointRecord]:
 
 
 def _scores(points: Sequence[PointRecord]) -> list[tuple[int, float]]:
-    return [(point.num_trainable_params, point.val_accuracy.mean) for point in points]
+    return [(point.num_trainable_params, point.known_accuracy.mean) for point in points]
 
 
 def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointRecord:
@@ -104,7 +106,7 @@ def _most_accurate_within(points: Sequence[PointRecord], text: str) -> PointReco
             f"no point of the front has at most {int(text):,} trainable parameters (without the head): the smallest, "
             f"{smallest.label}, has {smallest.paper_params:,}; raise the budget"
         )
-    return max(fitting, key=lambda point: point.val_accuracy.mean)
+    return max(fitting, key=lambda point: point.known_accuracy.mean)
 
 
 def _export(
@@ -134,7 +136,7 @@ def _facts(
     sweep: SweepRecord, point: PointRecord, trial: TrialRecord, front_probability: float | None
 ) -> dict[str, Any]:
     """What a bundle records. val_accuracy and val_interval (over its clips) are the trial's, `point` is its point's."""
-    spread = point.val_accuracy
+    spread = point.known_accuracy
     hidden = sweep.is_search and not point.confirmed  # the test says something about chosen points only
     return {
         "sweep": sweep.sweep_id,
@@ -157,13 +159,17 @@ def _facts(
             "front_probability": front_probability,
         },
         "device": trial.device,
-        "cpu_threads": (trial.end or {}).get("cpu_threads"),
+        "cpu_threads": None if trial.end is None else trial.end.get("cpu_threads"),
         **{key: sweep.header.get(key) for key in ("machine", "versions", "git_commit")},
     }
 
 
 def best_replicate(point: PointRecord) -> TrialRecord:
-    return max(point.completed, key=lambda trial: trial.val_accuracy)
+    def accuracy(trial: TrialRecord) -> float:
+        assert trial.val_accuracy is not None
+        return trial.val_accuracy
+
+    return max(point.completed, key=accuracy)
 
 
 def check_top(top: int) -> None:

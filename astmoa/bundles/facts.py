@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from astmoa.errors import shown
@@ -18,22 +18,22 @@ _Interval = Annotated[list[_Score], Field(min_length=2, max_length=2)]
 _Word = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+@with_config(STRICT)
 class _Data(TypedDict):
-    __pydantic_config__ = STRICT
     fingerprint: _Word
     seconds: Annotated[float, Field(gt=0, le=600)]
     metric: NotRequired[Literal["accuracy", "mAP"]]
 
 
+@with_config(STRICT)
 class _Backbone(TypedDict):
-    __pydantic_config__ = STRICT
     fingerprint: _Word
 
 
+@with_config(STRICT)
 class _Point(TypedDict, total=False):
     """The configuration that the trial is a replicate of. val_std: of its replicates, None where there is one."""
 
-    __pydantic_config__ = STRICT
     val_accuracy: _Score
     val_interval: _Interval | None
     val_std: Annotated[float, Field(ge=0)] | None
@@ -42,10 +42,10 @@ class _Point(TypedDict, total=False):
     seeds: list[Annotated[int, Field(ge=0, lt=2**64)]]
 
 
+@with_config(STRICT)
 class Facts(TypedDict):
     """bundle.json as far as it is read again. What a bundle does not know is None or left out."""
 
-    __pydantic_config__ = STRICT
     data: _Data
     backbone: _Backbone
     val_accuracy: _Score

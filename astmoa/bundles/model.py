@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, shown
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from astmoa.bundles.export import Prediction
+    from astmoa.bundles.export import Prediction, Predictor
+
+File = TypeVar("File", bound=Path | str)
 
 
 def load_bundle(bundle: Path | str, device: str = "cpu", trust_code: bool = False) -> Model:
@@ -33,7 +35,7 @@ def load_bundle(bundle: Path | str, device: str = "cpu", trust_code: bool = Fals
 class Model:
     """An exported model."""
 
-    def __init__(self, predictor: Any):
+    def __init__(self, predictor: Predictor):
         self._predictor = predictor
 
     @property
@@ -47,7 +49,7 @@ class Model:
         return self._predictor.config
 
     @overload
-    def predict(self, clips: Sequence[Path | str], *, top: int = 5) -> list[list[Prediction]]: ...
+    def predict(self, clips: list[File] | tuple[File, ...], *, top: int = 5) -> list[list[Prediction]]: ...
     @overload
     def predict(
         self, clips: Path | str | np.ndarray | torch.Tensor, sampling_rate: int | None = None, *, top: int = 5

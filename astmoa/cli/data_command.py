@@ -116,7 +116,7 @@ def _expected(name: str, source: Source) -> list[str]:
 def _lines(report: Report, source: Source) -> list[str]:
     """The report for people, one line per question."""
     counts = report.labels
-    fewest, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     classes = f"{len(counts)}, {counts[fewest]:,} ({fewest}) to {counts[most]:,} ({most}) clips each"
     if counts[fewest] == counts[most]:
         classes = f"{len(counts)}, {counts[most]:,} clips each"

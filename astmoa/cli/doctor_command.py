@@ -9,15 +9,15 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import tyro
+from tyro.conf import Positional
 
 from astmoa.config import DataConfig, DataName
 from astmoa.errors import AstmoaError, RunError, printable
 from astmoa.records.storage import VARIABLE
 from astmoa.study.options import check_gpus_per_trial
 
-Positional = tyro.conf.Positional
 _GIB = 2**30
 
 
@@ -80,10 +80,10 @@ class Doctor:
             }
             print(json.dumps(told))
         for m in () if self.json else machines:
-            told = m.facts or {"memory": 0, "disk": 0, "package": None}
+            facts: dict[str, Any] = m.facts or {"memory": 0, "disk": 0, "package": None}
             shown = (
-                f"{m.name}: {m.cpus:g} CPUs, {m.gpus:g} GPUs, {told['memory'] / _GIB:.1f} GiB of memory and "
-                f"{told['disk'] / _GIB:.1f} GiB of disk free, astmoa {told['package']}"
+                f"{m.name}: {m.cpus:g} CPUs, {m.gpus:g} GPUs, {facts['memory'] / _GIB:.1f} GiB of memory and "
+                f"{facts['disk'] / _GIB:.1f} GiB of disk free, astmoa {facts['package']}"
             )
             print(printable(shown))
         for note in () if self.json else notes(machines):

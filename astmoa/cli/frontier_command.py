@@ -6,13 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
+from tyro.conf import Positional
 
 from astmoa.errors import ConfigError, printable
 from astmoa.files.whole import check_place
-
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import tyro
+from tyro.conf import Positional
 
 from astmoa.config import ExpertName, MethodConfig, MethodName
 from astmoa.errors import ConfigError, shown
 from astmoa.methods.method import METHODS
 from astmoa.methods.shape import BackboneShape
 
-Positional = tyro.conf.Positional
 _LARGEST_SIZE = 10**9
 
 

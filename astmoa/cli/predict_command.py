@@ -7,11 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from tyro.conf import Positional
 
 from astmoa.errors import ConfigError, printable
-
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True)

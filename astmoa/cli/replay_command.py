@@ -70,7 +70,7 @@ class Replay:
             return
         print(f"{'with head':>12}  {'val':>7}")
         for trial in driver.ledger.front():
-            print(f"{trial.size:>12,}  {100 * trial.final:5.1f} %  {trial.proposal.label}")
+            print(f"{trial.size:>12,}  {100 * trial.accuracy:5.1f} %  {trial.proposal.label}")
         print(f"{driver.reason}: {states['completed']} completed, {states['stopped']} stopped")
         print(f"{epochs:,} epochs, {100 * epochs / every:.1f} % of the grid's; {driver.elapsed / 3600:.2f} hours")
         where = "from its largest size and its smallest one's accuracy, over all seeds"

@@ -6,11 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from tyro.conf import Positional
 
 from astmoa.errors import printable
-
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,6 @@ def positive(prefix: str, config: object, *names: str, zero: bool = False) -> No
 def is_finite(value: object) -> bool:
     """Is it a number that a float can hold?"""
     try:
-        return type(value) in (int, float) and math.isfinite(value)
+        return (type(value) is int or type(value) is float) and math.isfinite(value)
     except OverflowError:  # a whole number of hundreds of digits
         return False

@@ -24,7 +24,7 @@ def branches_difference(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[
     Both as journals keep them: a branch per method, with its `name` and each dial's choices. Readable also where one of
     hundreds of choices differs.
     """
-    before, now = ({branch["name"]: branch for branch in space} for space in (old, new))
+    before, now = ({str(branch.get("name")): branch for branch in space} for space in (old, new))
     parts = [f"{name} is gone" for name in before if name not in now]
     parts += [f"{name} is new" for name in now if name not in before]
     for name in (name for name in now if name in before):

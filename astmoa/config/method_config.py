@@ -14,7 +14,7 @@ import astmoa.methods  # noqa: F401  (registers them)
 from astmoa.config.checks import MOST, at_least_one
 from astmoa.config.later import later
 from astmoa.errors import require
-from astmoa.methods.method import MOST_OF_A_KIND, DialValue, Method, OwnDials, find_method, known, names
+from astmoa.methods.method import MOST_OF_A_KIND, DialValue, Method, OwnDials, find_method, names
 
 ExpertName = Literal["bottleneck", "convpass", "conformer"]
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     MethodName = Literal[names()] | str
 """Of one that is registered."""
-_ABOUT = "\n".join(f"{name}: {known(name).about}." for name in names())
+_ABOUT = "\n".join(f"{name}: {find_method(name).about}." for name in names())
 
 
 @dataclass(frozen=True)

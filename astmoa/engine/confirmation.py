@@ -82,7 +82,7 @@ class Confirmation:
             own = replicates(chosen, range(1, self.seeds + 1), used)
             first = [of_trial[index] for index in range(len(used)) for of_trial in own]
             seeds = [[of_trial[at : at + len(used)] for at in range(0, len(of_trial), len(used))] for of_trial in own]
-            sizes, accuracy = [trial.size for trial in chosen], [trial.final for trial in chosen]
+            sizes, accuracy = [trial.size for trial in chosen], [trial.accuracy for trial in chosen]
             draws = 2000 if len(chosen) <= 30 else 500
             done = [1] * len(chosen)
             order = confidence.replication_order(sizes, accuracy, errors, done, self.seeds, draws=draws)
@@ -103,17 +103,17 @@ def _front_and_near(
     the standard errors of their accuracies. For mAP these are rough: it is no share of correct clips."""
     found = ledger.searched("completed")
     clips = [num_val_clips[trial.proposal.config.data.fold] for trial in found]
-    points = [(trial.size, trial.final) for trial in found]
-    intervals = [clip_interval(trial.final, n) for trial, n in zip(found, clips, strict=True)]
+    points = [(trial.size, trial.accuracy) for trial in found]
+    intervals = [clip_interval(trial.accuracy, n) for trial, n in zip(found, clips, strict=True)]
     if not found:
         return [], []
     near = confidence.near_front(*zip(*points, strict=True), *zip(*intervals, strict=True))
     chosen = dict.fromkeys(frontier.front(points).tolist())
     if "step_time" in objectives:
-        costs = [(trial.size, -trial.final, trial.step_seconds) for trial in found]
+        costs = [(trial.size, -trial.accuracy, trial.step_seconds) for trial in found]
         chosen |= dict.fromkeys(i for i, own in enumerate(costs) if not any(_beats(other, own) for other in costs))
     chosen |= dict.fromkeys(near.nonzero()[0].tolist())
-    errors = [confidence.accuracy_error(found[i].final, clips[i]) for i in chosen]
+    errors = [confidence.accuracy_error(found[i].accuracy, clips[i]) for i in chosen]
     return [found[i] for i in chosen], errors
 
 

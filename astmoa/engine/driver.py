@@ -182,7 +182,7 @@ class Driver:
                 self._changed("retry", trial)
                 return False
             if end is not None:
-                self._end(trial, end | {"device_seconds": device_seconds})
+                self._end(trial, {**end, "device_seconds": device_seconds})
                 return False
         except AstmoaError as error:
             self._give_up(error)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from astmoa.config.proposals import Proposal
 from astmoa.pareto import frontier
 
-Event = dict[str, Any]
+Event = Mapping[str, Any]
 
 
 class Sink(Protocol):
@@ -67,6 +67,13 @@ class DrivenTrial:
     @property
     def size(self) -> int:
         return self.params["num_trainable_params"]
+
+    @property
+    def accuracy(self) -> float:
+        """`final` of a trial that has one. Raises ValueError for one that has none: it has no place on a front."""
+        if self.final is None:
+            raise ValueError(f"trial {self.trial_id} has no accuracy: leave trials without one out")
+        return self.final
 
     @property
     def max_epochs(self) -> int:
@@ -134,7 +141,7 @@ class Ledger:
         else:
             self.failures_in_a_row = 0
         if trial.state == "completed" and not trial.confirms:
-            self._scores.append((trial.size, trial.final))
+            self._scores.append((trial.size, trial.accuracy))
             self._scores = [self._scores[i] for i in frontier.front(self._scores)]  # what is dominated stays so
             self.hypervolumes.append(frontier.standard_hypervolume(self._scores))
 
@@ -150,4 +157,4 @@ class Ledger:
     def front(self) -> list[DrivenTrial]:
         """The completed trials that no other dominates, smallest first."""
         completed = self.searched("completed")
-        return [completed[i] for i in frontier.front([(trial.size, trial.final) for trial in completed])]
+        return [completed[i] for i in frontier.front([(trial.size, trial.accuracy) for trial in completed])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astmoa.config import TrialConfig
+from astmoa.config import TrialConfig, complete
 from astmoa.config.proposals import Proposal
 from astmoa.engine.judging import Judge
 from astmoa.engine.ledger import DrivenTrial, Event, Ledger
@@ -35,14 +35,15 @@ def recover(ledger: Ledger, proposer: Proposer, judge: Judge, events: Sequence[E
     lasting = {e["trial_id"]: n for n, e in enumerate(events) if e["type"] in ("start", "end")}
     stopped: dict[str, int] = {}
     for number, event in enumerate(events):
-        kind, trial = event["type"], ledger.trials.get(event.get("trial_id"))
+        kind, trial_id = event["type"], event.get("trial_id")
         if kind == "proposal":
             _propose(ledger, proposer, event)
             continue
-        if event.get("trial_id") is None:
+        if trial_id is None:
             continue
+        trial = ledger.trials.get(trial_id)
         if trial is None:
-            raise RunError(f"{kind} of trial {event['trial_id']}, never proposed: restore the journal")
+            raise RunError(f"{kind} of trial {trial_id}, never proposed: restore the journal")
         if kind == "epoch" and event["epoch"] > trial.epoch:
             ledger.learn(trial, event)
             ledger.spend(trial, trial.device_seconds + event["seconds"] * ledger.share)
@@ -50,7 +51,7 @@ def recover(ledger: Ledger, proposer: Proposer, judge: Judge, events: Sequence[E
             if milestone is not None:
                 stopped[trial.trial_id] = milestone
         elif kind == "decision":
-            stopped[trial.trial_id] = event.get("milestone", event["epoch"])
+            stopped[trial.trial_id] = event.get("milestone") or event["epoch"]
         elif kind == "retry":
             trial.strikes, trial.losses, trial.alone = event["strikes"], event["losses"], event["alone"]
         elif kind == "end" and event["state"] == "failed" and event.get("retry", True):
@@ -77,7 +78,7 @@ def recover(ledger: Ledger, proposer: Proposer, judge: Judge, events: Sequence[E
 
 def _propose(ledger: Ledger, proposer: Proposer, event: Event) -> None:
     if event.get("phase") == "confirm":
-        config = TrialConfig.from_dict(event["config"])
+        config = complete(TrialConfig.from_dict(event["config"]))
         proposal = Proposal(event["label"], config, event.get("paper") or {}, "confirm")
     else:
         proposal = proposer.restore(event)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
-from astmoa.engine.ledger import DrivenTrial, Sink
+from astmoa.engine.ledger import DrivenTrial, Event, Sink
 
 MAX_STRIKES = 3
 MAX_LOSSES = 10
@@ -67,7 +66,7 @@ class Retries:
         self._again(trial, error)
         return None
 
-    def out_of_memory(self, trial: DrivenTrial, end: dict[str, Any]) -> bool:
+    def out_of_memory(self, trial: DrivenTrial, end: Event) -> bool:
         """Did it fail for want of a shared device's memory? Then queue it for a device of its own."""
         if not end.get("out_of_memory") or not self._shared_device or trial.alone:
             return False

@@ -86,7 +86,7 @@ class Placed(Method):
 class Adapter(Placed):
     """One adapter at each place; what it is, its class says (`module` and `module_params`)."""
 
-    dials = ("bottleneck_dim", "placement", "composition", "layers")
+    dials: ClassVar[tuple[str, ...]] = ("bottleneck_dim", "placement", "composition", "layers")
 
 
 class SingleExpert(Adapter):

@@ -84,8 +84,12 @@ class ConvpassExperts(BottleneckExperts):
         super().__init__(hidden_size, num_experts, bottleneck_dim, generator)
         self.num_bands = num_bands  # None: 1d
         n, r = num_experts, bottleneck_dim
-        kernel = torch.zeros(n, r, r, *((3,) if num_bands is None else (3, 3)))
-        kernel[(..., *(1,) * (kernel.ndim - 3))] = torch.eye(r)
+        if num_bands is None:
+            kernel = torch.zeros(n, r, r, 3)
+            kernel[..., 1] = torch.eye(r)
+        else:
+            kernel = torch.zeros(n, r, r, 3, 3)
+            kernel[..., 1, 1] = torch.eye(r)
         self.conv_weight = nn.Parameter(kernel)
         self.conv_bias = nn.Parameter(torch.zeros(n, r))
 
@@ -124,6 +128,8 @@ class ConformerExperts(BottleneckExperts):
     """
 
     _DOWN_FACTOR = 2
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
 
     def __init__(self, hidden_size: int, num_experts: int, bottleneck_dim: int, generator: torch.Generator):
         super().__init__(hidden_size, num_experts, bottleneck_dim, generator)

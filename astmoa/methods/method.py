@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from astmoa.errors import ConfigError, require
 from astmoa.files.register import Register
@@ -91,7 +91,8 @@ class Dial:
         if kind is float and type(value) is int and abs(value) < 2**53:
             value = float(value)
         require(type(value) is kind, key, value, f"give {_KINDS[kind]}")
-        require(kind is not float or math.isfinite(value), key, value, "give a finite number")
+        assert isinstance(value, DialValue)
+        require(not isinstance(value, float) or math.isfinite(value), key, value, "give a finite number")
         require(not self.choices or value in self.choices, key, value, f"one of {', '.join(map(str, self.choices))}")
         return value
 
@@ -116,7 +117,7 @@ class Method(abc.ABC):
     """Fields of MethodConfig that it can be told, besides `pooling`."""
     own: ClassVar[Mapping[str, Dial]] = {}
     """Dials of its own: its attributes that are a `Dial`."""
-    code: ClassVar[str | None] = None
+    code: str | None = None
     """Hash of the source of a method from outside, which is part of what its trials are."""
     peak_lr: ClassVar[float] = 5e-3
     """Learning rate where none is given."""
@@ -126,7 +127,7 @@ class Method(abc.ABC):
     """The same by data set, where its paper has several."""
     recipes: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     """Epochs, batch and masks by data set, where its paper has others than the data's own."""
-    pooling: ClassVar[str] = "mean"
+    pooling: ClassVar[Literal["mean", "cls"]] = "mean"
     """What the head reads where nothing else is said."""
     num_virtual_tokens: ClassVar[int | None] = None
     """Where none are given."""

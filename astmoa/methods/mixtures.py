@@ -21,7 +21,8 @@ class Mixture(Placed):
     is_mixture = True
     example: ClassVar = {"num_experts": 14}
     paper = "arXiv 2402.00828"
-    dials = ("num_experts", "bottleneck_dim", "placement", "composition", "layers", "expert", "convolution")
+    dials: ClassVar[tuple[str, ...]] = ("num_experts", "bottleneck_dim", "placement", "composition", "layers", "expert",
+                                        "convolution")  # fmt: skip
 
     def check(self, dials: Dials) -> None:
         shared = "both places share them: give an even number"

@@ -77,7 +77,7 @@ def insert(
             inserted = module
             if added_twice:
                 inserted = Remembered(module)
-                graft.replace(layer, "mlp", AddedAgain(layer.mlp, inserted))
+                graft.replace(layer, "mlp", AddedAgain(layer.get_submodule("mlp"), inserted))
             graft.replace(layer, _SUBLAYER[place], Adapted(getattr(layer, _SUBLAYER[place]), inserted, sequential))
             graft.train(name, module, router=router_parameters)
             if with_norm:

@@ -5,11 +5,16 @@ Letters: b batch, m tokens, d width, v virtual tokens.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from astmoa.methods.graft import Graft
+
+if TYPE_CHECKING:
+    from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer import ASTAttention
 
 _STD = 0.02
 
@@ -32,7 +37,7 @@ class PromptedLayer(nn.Module):
 class PrefixedAttention(nn.Module):
     """A frozen attention with v trained keys and v trained values before those of the tokens."""
 
-    def __init__(self, attention: nn.Module, keys: nn.Parameter, values: nn.Parameter):
+    def __init__(self, attention: ASTAttention, keys: nn.Parameter, values: nn.Parameter):
         super().__init__()
         self.attention, self.keys, self.values = attention, keys, values
 
@@ -42,8 +47,8 @@ class PrefixedAttention(nn.Module):
         keys, values = frozen.k_proj(x), frozen.v_proj(x)
         keys = torch.cat([self.keys.to(keys.dtype).expand(len(x), -1, -1), keys], dim=1)
         values = torch.cat([self.values.to(values.dtype).expand(len(x), -1, -1), values], dim=1)
-        heads = [t.unflatten(-1, (-1, frozen.head_dim)).transpose(1, 2) for t in (frozen.q_proj(x), keys, values)]
-        mixed = F.scaled_dot_product_attention(*heads, scale=frozen.scaling)  # [b, heads, m, d / heads]
+        q, k, v = (t.unflatten(-1, (-1, frozen.head_dim)).transpose(1, 2) for t in (frozen.q_proj(x), keys, values))
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=frozen.scaling)  # [b, heads, m, d / heads]
         return frozen.o_proj(mixed.transpose(1, 2).flatten(2)), None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from astmoa.pareto import frontier
 
-Replicates = Mapping[int, Sequence[float]]  # one point's: fold -> accuracies of its seeds
+Replicates = Mapping[int, Sequence[float | None]]  # one point's: fold -> accuracies of its seeds; None is refused
 
 
 def front_probability(

@@ -45,7 +45,7 @@ class Spread:
             return None
         mean, n = statistics.fmean(known), len(known)
         if n == 1:
-            return cls(mean, None, 1, *_cut(over_clips or (None, None), within))
+            return cls(mean, None, 1) if over_clips is None else cls(mean, None, 1, *_cut(over_clips, within))
         std = statistics.stdev(known)
         half = _student(n - 1) * std / math.sqrt(n)
         return cls(mean, std, n, *_cut((mean - half, mean + half), within))
@@ -68,7 +68,8 @@ class Spread:
             if value is not None:
                 folds.setdefault(fold, []).append(value)
         if len(folds) == 1:
-            return cls.of(*folds.values(), within, over_clips)
+            (seeds,) = folds.values()
+            return cls.of(seeds, within, over_clips)
         return cls.of(map(statistics.fmean, folds.values()), within)
 
 
@@ -98,6 +99,5 @@ def _student(degrees: int) -> float:
     return float(stats.t.ppf(_TAILS[1], degrees))
 
 
-def _cut(interval: Interval | tuple[None, None], within: Interval) -> tuple[float, float] | tuple[None, None]:
-    low, high = interval
-    return (low, high) if low is None or high is None else (max(low, within[0]), min(high, within[1]))
+def _cut(interval: Interval, within: Interval) -> Interval:
+    return max(interval[0], within[0]), min(interval[1], within[1])

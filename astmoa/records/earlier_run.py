@@ -11,14 +11,13 @@ from astmoa.config.difference import branches_difference, difference
 from astmoa.errors import RunError
 from astmoa.records.journal import NAME as JOURNAL
 from astmoa.records.journal import read_journal
+from astmoa.records.journal_events import JournalEvent
 
 # What must be equal in the header when a run folder is resumed.
 _HEADER_IDENTITY = ("study", "methods", "layouts", "data", "backbone", "search")
 
 
-def check_run_dir(
-    run_dir: Path, header: dict[str, Any], keys: Sequence[str] = _HEADER_IDENTITY
-) -> list[dict[str, Any]]:
+def check_run_dir(run_dir: Path, header: dict[str, Any], keys: Sequence[str] = _HEADER_IDENTITY) -> list[JournalEvent]:
     """The events that an earlier run left, if there was one. Raises RunError if it was a run of something else.
 
     keys: what of the header is compared, for what is known before the rest.
@@ -53,8 +52,9 @@ def _check_sources(run_dir: Path, before: dict[str, str], now: dict[str, str]) -
 def _search_difference(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
     if before is None or now is None:
         return "one lists its points, the other searches"
-    rest = ({key: value for key, value in search.items() if key != "space"} for search in (before, now))
-    return "; ".join(part for part in (branches_difference(before["space"], now["space"]), difference(*rest)) if part)
+    old, new = ({key: value for key, value in search.items() if key != "space"} for search in (before, now))
+    parts = branches_difference(before.get("space") or [], now.get("space") or []), difference(old, new)
+    return "; ".join(part for part in parts if part)
 
 
 def _identity(value: Any) -> Any:

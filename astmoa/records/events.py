@@ -2,13 +2,12 @@
 
 A journal may come from anywhere, half copied or made up. So each line is checked here, once, before anything is done
 with it; names that become parts of paths and queries can be nothing else. Fields that are not named here are kept as
-they are, and nobody reads them. Absence is null or no field, never a number.
+they are, and nobody reads them. Absence is null or no field, never a number. The events as readers have them, with type
+and time, are in `journal_events`.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from typing import (
     Annotated,
     Any,
@@ -16,15 +15,12 @@ from typing import (
     NotRequired,  # pydantic cannot read the standard library's before Python 3.12
 )
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-Event = dict[str, Any]
-
 _MOST = 2**53
 _LAST_YEAR = 253_402_300_000.0  # datetime ends with 9999
-_DEEPEST = 16
 _LONGEST_VALUE = 10_000
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
@@ -85,6 +81,17 @@ class _Data(TypedDict):
     bad_clips: NotRequired[dict[Words, Words] | None]
 
 
+Sources = dict[Label, Annotated[str, StringConstraints(max_length=1 << 20)]]
+"""Of code from outside, by name."""
+
+
+def _names_data(setting: dict[str, Any]) -> dict[str, Any]:
+    data = setting.get("data") or []
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+        raise PydanticCustomError("lacks", "data is no list of names")
+    return setting
+
+
 @_open
 class _Search(TypedDict):
     space: NotRequired[list[dict[Label, Leaf]]]
@@ -94,14 +101,13 @@ class _Search(TypedDict):
 @_open
 class _Paper(TypedDict):
     source: NotRequired[Words | None]
-    setting: NotRequired[dict[Label, Leaf | dict[Label, Leaf]] | None]
+    setting: NotRequired[Annotated[dict[Label, Leaf | dict[Label, Leaf]], AfterValidator(_names_data)] | None]
     changed: NotRequired[list[Words] | None]
 
 
 @_open
-class _Sweep(TypedDict):
-    """Also a `resume`, which needs no id."""
-
+class SweepFields(TypedDict):
+    # Also a `resume`, which needs no id.
     format: NotRequired[int]
     sweep_id: NotRequired[Id]
     study: NotRequired[Label]
@@ -118,7 +124,8 @@ class _Sweep(TypedDict):
     versions: NotRequired[dict[Label, Label]]
     package: NotRequired[Label | None]
     git_commit: NotRequired[Label | None]
-    methods: NotRequired[dict[Label, Annotated[str, StringConstraints(max_length=1 << 20)]]]
+    methods: NotRequired[Sources | None]
+    layouts: NotRequired[Sources | None]
 
 
 @_open
@@ -129,7 +136,7 @@ class _Ask(TypedDict):
 
 
 @_open
-class _Proposal(TypedDict):
+class ProposalFields(TypedDict):
     trial_id: Id
     index: NotRequired[Count]
     config: Config
@@ -143,13 +150,13 @@ class _Proposal(TypedDict):
 
 
 @_open
-class _Start(TypedDict):
+class StartFields(TypedDict):
     trial_id: Id
     device: NotRequired[Label | None]
 
 
 @_open
-class _Epoch(TypedDict):
+class EpochFields(TypedDict):
     trial_id: Id
     epoch: Annotated[int, Field(ge=1, le=10**6)]
     train_loss: NotRequired[Value | None]
@@ -162,7 +169,7 @@ class _Epoch(TypedDict):
 
 
 @_open
-class _Decision(TypedDict):
+class DecisionFields(TypedDict):
     trial_id: Id
     epoch: Number
     action: Label
@@ -170,7 +177,7 @@ class _Decision(TypedDict):
 
 
 @_open
-class _Retry(TypedDict):
+class RetryFields(TypedDict):
     trial_id: Id
     epoch: NotRequired[Count]
     error: NotRequired[Words | None]
@@ -180,7 +187,7 @@ class _Retry(TypedDict):
 
 
 @_open
-class _End(TypedDict):
+class EndFields(TypedDict):
     trial_id: Id
     state: Literal["completed", "stopped", "failed"]
     best_epoch: NotRequired[Annotated[int, Field(ge=1, le=10**6)] | None]
@@ -200,99 +207,40 @@ class _End(TypedDict):
 
 
 @_open
-class _Confirm(TypedDict):
+class ConfirmFields(TypedDict):
     points: list[Id]
     num_trials: NotRequired[Count]
 
 
 @_open
-class _SweepEnd(TypedDict):
+class SweepEndFields(TypedDict):
     reason: Words | None
     seconds: NotRequired[Amount | None]
 
 
 @_open
-class _Restart(TypedDict):
+class RestartFields(TypedDict):
     error: NotRequired[Words | None]
     traceback: NotRequired[Words | None]
 
 
 @_open
-class _Other(TypedDict):
-    """A later version's, passed over."""
-
+class OtherFields(TypedDict):
+    # A later version's, passed over.
     type: Id
     trial_id: NotRequired[Id]
 
 
 TYPES: dict[str, type] = {
-    "sweep": _Sweep,
-    "resume": _Sweep,
-    "proposal": _Proposal,
-    "start": _Start,
-    "epoch": _Epoch,
-    "decision": _Decision,
-    "retry": _Retry,
-    "end": _End,
-    "confirm": _Confirm,
-    "sweep_end": _SweepEnd,
-    "restart": _Restart,
+    "sweep": SweepFields,
+    "resume": SweepFields,
+    "proposal": ProposalFields,
+    "start": StartFields,
+    "epoch": EpochFields,
+    "decision": DecisionFields,
+    "retry": RetryFields,
+    "end": EndFields,
+    "confirm": ConfirmFields,
+    "sweep_end": SweepEndFields,
+    "restart": RestartFields,
 }
-
-
-def problem(event: Any) -> str | None:
-    """Why this is no event, in a few words; None where it is one."""
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        return "it has no type"
-    if not _shallow(event, _DEEPEST):
-        return "it is nested too deep"
-    try:
-        _TIME.validate_python(event.get("time"), strict=True)
-        adapter = _adapter(TYPES.get(event["type"], _Other))
-        try:
-            adapter.validate_python(event)
-        except ValidationError as error:
-            if not any(one["type"] == "string_unicode" for one in error.errors(include_url=False)):
-                raise
-            adapter.validate_python(_decoded(event))
-    except ValidationError as error:
-        return first_problem(error)
-    return None
-
-
-_TIME = TypeAdapter(Time)
-
-
-@functools.cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def first_problem(error: ValidationError) -> str:
-    """Which field, and what is wrong with it."""
-    told = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    names = [str(part) for part in told["loc"] if not _CHOICE.search(str(part))]
-    # Of a choice of types pydantic tells what each would have wanted: no one of them says what is wrong.
-    chosen = len(names) < len(told["loc"])
-    words = "a value of a kind, or a length, that does not belong there" if chosen else told["msg"]
-    return f"{'.'.join(names) or 'time'}: {words[0].lower()}{words[1:]}"
-
-
-_CHOICE = re.compile(r"[\[(]|^(_[A-Z]\w+|bool|int|float|str|none|constrained-\w+)$")
-
-
-def _decoded(value: Any) -> Any:
-    """Names of files that are no UTF-8 come as halves of characters, which pydantic takes for no text."""
-    if isinstance(value, dict):
-        return {_decoded(key): _decoded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
-
-
-def _shallow(value: Any, levels: int) -> bool:
-    if isinstance(value, dict):
-        return levels > 0 and all(_shallow(item, levels - 1) for item in value.values())
-    if isinstance(value, list):
-        return levels > 0 and all(_shallow(item, levels - 1) for item in value)
-    return True

@@ -57,9 +57,10 @@ def hypervolume_trace(trials: Sequence[TrialRecord]) -> list[TraceRow]:
     events: list[tuple[float, int, TrialRecord]] = []
     for trial in trials:
         events += [(epoch["time"], 0, trial) for epoch in trial.epochs]
-        if trial.state == "completed":
+        if trial.state == "completed" and trial.end is not None:
             events.append((trial.end["time"], 1, trial))
-    stairs, rows, num_epochs = Staircase(), [], 0
+    rows: list[TraceRow] = []
+    stairs, num_epochs = Staircase(), 0
     for time, is_end, trial in sorted(events, key=lambda event: event[:2]):
         if not is_end:
             num_epochs += 1
@@ -88,10 +89,13 @@ def device_seconds(trials: Sequence[TrialRecord]) -> dict[str, float]:
         elif trial.state == "completed" and len(parts) == 1:
             seconds["training"] += spent
         elif trial.state == "completed" and spent:
-            evaluation = trial.val_seconds + trial.test_seconds
-            training = trial.epoch_seconds - trial.val_seconds
+            validation, test, share = trial.val_seconds, trial.test_seconds, trial.device_share
+            assert validation is not None
+            assert test is not None
+            assert share is not None
+            evaluation, training = validation + test, trial.epoch_seconds - validation
             # Clocks of driver and worker differ by milliseconds: no part may come out negative.
-            share = min(trial.device_share, spent / max(training + evaluation, 1e-9))
+            share = min(share, spent / max(training + evaluation, 1e-9))
             seconds["training"] += share * training
             seconds["evaluation"] += share * evaluation
             seconds["start_up"] += spent - share * (training + evaluation)

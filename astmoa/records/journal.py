@@ -20,7 +20,7 @@ Line types, each with `type` and `time` (seconds since 1970):
                stopped trial has no accuracies (null).
     restart    error, traceback: Ray Tune ended with an error of its own; another one goes on with the open trials
     sweep_end  reason, seconds
-    resume     as sweep, where a run folder is gone on with; everything but the first line's sweep_id holds from here on
+    resume     as sweep, where a run folder is resumed; everything but the first line's sweep_id holds from here on
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from astmoa.errors import RunError, shown
-from astmoa.records.events import problem
+from astmoa.records.event_check import problem
+from astmoa.records.journal_events import JournalEvent
 
 FORMAT = 1
 NAME = "journal.jsonl"
@@ -129,7 +130,7 @@ class Journal:
         )
 
 
-def read_journal(run_dir: Path) -> list[dict[str, Any]]:
+def read_journal(run_dir: Path) -> list[JournalEvent]:
     """All whole lines of a run folder's journal, oldest first, each as `events` has it. A last line cut off by a crash
     is left out.
 
@@ -139,14 +140,14 @@ def read_journal(run_dir: Path) -> list[dict[str, Any]]:
     return read_journal_from(run_dir, 0)[0]
 
 
-def read_journal_from(run_dir: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+def read_journal_from(run_dir: Path, offset: int) -> tuple[list[JournalEvent], int]:
     """The whole lines after byte `offset`, and the offset to go on from: follows a journal while it grows."""
     path, end = Path(run_dir) / NAME, offset
     if not path.is_file():
         raise RunError(f"{run_dir}: no {NAME} there; give the folder that a sweep wrote (its --out)")
     if path.stat().st_size > _LARGEST:
         raise RunError(f"{path}: {path.stat().st_size:,} bytes, which no sweep's journal has; restore the file")
-    events: list[dict[str, Any]] = []
+    events: list[JournalEvent] = []
     with open(path, "rb") as file:
         file.seek(offset)
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE + 1), b""), 1):

@@ -74,7 +74,7 @@ def front_probabilities(sweep: SweepRecord) -> dict[str, float]:
         for point in points
     ]
     errors = [_clip_error(point) for point in points]
-    if None in errors and not any(point.val_accuracy.std for point in points):
+    if None in errors and not any(point.known_accuracy.std for point in points):
         return {}  # nothing tells how far a single replicate can be trusted
     sizes = [point.num_trainable_params for point in points]
     probabilities = confidence.front_probability(sizes, replicates, standard_error=errors)
@@ -90,7 +90,7 @@ def step_time_front(sweep: SweepRecord) -> set[str]:
         return set()
     timed = [(point, point.step_seconds) for point in sweep.contenders()]
     timed = [(point, seconds) for point, seconds in timed if seconds is not None]
-    costs = np.array([(p.num_trainable_params, -p.val_accuracy.mean, seconds) for p, seconds in timed]).reshape(-1, 3)
+    costs = np.array([(p.num_trainable_params, -p.known_accuracy.mean, seconds) for p, seconds in timed]).reshape(-1, 3)
     return {
         point.point
         for (point, _), cost in zip(timed, costs, strict=True)

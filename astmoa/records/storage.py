@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class Store:
             self.remove(name)
 
     @contextlib.contextmanager
-    def _one_line(self, what: str):
+    def _one_line(self, what: str) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, ImportError) as error:

@@ -9,16 +9,17 @@ from typing import Any
 
 from astmoa.errors import RunError
 from astmoa.records.hypervolumes import TraceRow, device_seconds, hypervolume_trace
-from astmoa.records.trials import OPEN, STATES, Event, PointRecord, State, TrialRecord
+from astmoa.records.journal_events import EndEvent, SweepEndEvent, SweepEvent
+from astmoa.records.trials import OPEN, STATES, PointRecord, State, TrialRecord
 
 
 @dataclass(frozen=True)
 class SweepRecord:
     """A whole sweep: header event, trials in the study's order, and its sweep_end if it came to one."""
 
-    header: Event
+    header: SweepEvent
     trials: tuple[TrialRecord, ...]
-    end: Event | None
+    end: SweepEndEvent | None
     chosen: tuple[str, ...] = ()
     """Points that the last confirmation set out to confirm."""
     outdated: bool = False
@@ -115,9 +116,9 @@ class SweepRecord:
         return device_seconds(self.trials)
 
 
-def outdates(event: Event, trial: TrialRecord) -> bool:
-    """Does this event of a trial, after a confirmation was set out, make it outdated?"""
-    return event["type"] == "end" and event["state"] == "completed" and trial.phase != "confirm"
+def outdates(end: EndEvent, trial: TrialRecord) -> bool:
+    """Does this end of a trial, after a confirmation was set out, make it outdated?"""
+    return end["state"] == "completed" and trial.phase != "confirm"
 
 
 def is_confirmed(trials: Iterable[TrialRecord], chosen: Iterable[str]) -> bool:
@@ -132,7 +133,7 @@ def judged(trials: Iterable[TrialRecord], confirmed: bool) -> list[TrialRecord]:
     return [t for t in trials if confirmed or t.phase != "confirm" or t.state != "completed"]
 
 
-def metric_of(header: Event) -> str:
+def metric_of(header: SweepEvent) -> str:
     """The metric that a sweep's first event names; accuracy where it names none."""
     data = header.get("data")
     return str(data.get("metric") or "accuracy") if isinstance(data, dict) else "accuracy"

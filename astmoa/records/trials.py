@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from astmoa.pareto.spread import SCORE, Interval, Spread, clip_interval
+from astmoa.records.journal_events import EndEvent, EpochEvent
 
-Event = dict[str, Any]
 State = Literal["running", "paused", "stopped", "completed", "failed"]
 STATES: tuple[State, ...] = ("running", "paused", "stopped", "completed", "failed")
 OPEN = {"running", "paused"}
@@ -29,9 +30,9 @@ class TrialRecord:
     proposed: float
     started: float | None
     device: str | None
-    epochs: tuple[Event, ...]
+    epochs: tuple[EpochEvent, ...]
     """One event per epoch, ascending. Where a resumed trial did an epoch again, its last account of it."""
-    end: Event | None
+    end: EndEvent | None
     metric: str = "accuracy"
     """What val_accuracy and test_accuracy are: accuracy, or mAP."""
     paper: dict[str, float] = field(default_factory=dict)
@@ -58,12 +59,12 @@ class TrialRecord:
     @property
     def val_accuracy(self) -> float | None:
         """Of the best epoch; None unless completed."""
-        return self._if_completed("val_accuracy")
+        return None if self._completion is None else self._completion.get("val_accuracy")
 
     @property
     def test_accuracy(self) -> float | None:
         """At the best epoch by validation; None unless completed."""
-        return self._if_completed("test_accuracy")
+        return None if self._completion is None else self._completion.get("test_accuracy")
 
     @property
     def val_interval(self) -> Interval | None:
@@ -78,15 +79,15 @@ class TrialRecord:
     @property
     def best_epoch(self) -> int | None:
         """By validation; None unless completed."""
-        return self._if_completed("best_epoch")
+        return None if self._completion is None else self._completion.get("best_epoch")
 
     @property
     def device_seconds(self) -> float | None:
-        return self._result("device_seconds")
+        return None if self.end is None else self.end.get("device_seconds")
 
     @property
     def error(self) -> str | None:
-        return self._result("error")
+        return None if self.end is None else self.end.get("error")
 
     @property
     def epoch_seconds(self) -> float:
@@ -96,32 +97,30 @@ class TrialRecord:
     @property
     def val_seconds(self) -> float | None:
         """The part of `epoch_seconds` spent on validation; None where it is not known: in older journals."""
-        parts = [epoch.get("val_seconds") for epoch in self.epochs]
-        return None if None in parts else sum(parts)
+        known = [part for epoch in self.epochs if (part := epoch.get("val_seconds")) is not None]
+        return sum(known) if len(known) == len(self.epochs) else None
 
     @property
     def test_seconds(self) -> float | None:
         """None unless completed, and in older journals."""
-        return self._if_completed("test_seconds")
+        return None if self._completion is None else self._completion.get("test_seconds")
 
     @property
     def device_share(self) -> float | None:
         """Devices that the trial held, such as 0.25 of a GPU: its device-seconds over the time from its start to its
         end. What it did before it was resumed is in both. None where it has not ended."""
-        if self.device_seconds is None or self.last_started is None:
+        if self.end is None or self.device_seconds is None or self.last_started is None:
             return None
         earlier = sum(epoch["seconds"] for epoch in self.epochs if epoch["time"] < self.last_started)
         wall = self.end["time"] - self.last_started + earlier
         return self.device_seconds / wall if wall > 0 else None
 
-    def _result(self, key: str) -> Any:
-        return None if self.end is None else self.end.get(key)
-
-    def _if_completed(self, key: str) -> Any:
-        return self._result(key) if self.state == "completed" else None
+    @property
+    def _completion(self) -> EndEvent | None:
+        return self.end if self.state == "completed" else None
 
     def _interval(self, split: Literal["val", "test"]) -> Interval | None:
-        return None if self.end is None or self.state != "completed" else end_interval(self.end, split, self.metric)
+        return None if self._completion is None else end_interval(self._completion, split, self.metric)
 
 
 @dataclass(frozen=True)
@@ -184,6 +183,13 @@ class PointRecord:
         return Spread.over_folds(((trial.fold, trial.val_accuracy) for trial in known), SCORE, over_clips)
 
     @property
+    def known_accuracy(self) -> Spread:
+        """`val_accuracy` of a point that has one, as every contender has (see `SweepRecord.contenders`)."""
+        spread = self.val_accuracy
+        assert spread is not None
+        return spread
+
+    @property
     def test_accuracy(self) -> Spread | None:
         known = [trial for trial in self.completed if trial.test_accuracy is not None]
         over_clips = known[0].test_interval if len(known) == 1 else None
@@ -202,7 +208,7 @@ class PointRecord:
         return min((seconds for seconds in known if seconds is not None), default=None)
 
 
-def end_interval(end: Event, split: Literal["val", "test"], metric: str) -> Interval | None:
+def end_interval(end: Mapping[str, Any], split: Literal["val", "test"], metric: str) -> Interval | None:
     """95 % interval of a trial's score over the clips of a split, from its last event; None where it is not known."""
     written = end.get(f"{split}_interval")
     if written is not None:

@@ -20,10 +20,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from astmoa.config import TrialConfig
+from astmoa.config import CompleteTrial, TrialConfig
 from astmoa.errors import ConfigError, RunError
 from astmoa.methods.shape import BackboneShape
-from astmoa.records.events import Amount, Config, Count, Id, Label, Leaf, Number, Params, Score, first_problem
+from astmoa.records.event_check import first_problem
+from astmoa.records.events import Amount, Config, Count, Id, Label, Leaf, Number, Params, Score
 from astmoa.search.searcher import proposal_of
 from astmoa.search.space import Candidate, Space
 
@@ -97,14 +98,16 @@ class Curves:
 
     @property
     def max_epochs(self) -> int:
-        return self.template.optim.epochs
+        epochs = self.template.optim.epochs
+        assert epochs is not None  # it is complete
+        return epochs
 
     @functools.cached_property
     def candidates(self) -> list[Candidate]:
         """Every one that was recorded."""
         return self.space.candidates(self.shape)
 
-    def config(self, candidate: Mapping[str, Any], seed: int) -> TrialConfig:
+    def config(self, candidate: Mapping[str, Any], seed: int) -> CompleteTrial:
         template = dataclasses.replace(self.template, seed=seed)
         return proposal_of(candidate, self.space, self.shape, template).config
 

@@ -71,5 +71,7 @@ def _differences(base: PointRecord, changed: PointRecord, which: str) -> Spread 
 def _points(spread: Spread | None) -> str:
     if spread is None:
         return "–"
-    interval = "" if spread.low is None else f" [{100 * spread.low:+.1f}, {100 * spread.high:+.1f}]"
-    return f"{100 * spread.mean:+.1f}{interval}"
+    mean = f"{100 * spread.mean:+.1f}"
+    if spread.low is None or spread.high is None:
+        return mean
+    return f"{mean} [{100 * spread.low:+.1f}, {100 * spread.high:+.1f}]"

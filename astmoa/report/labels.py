@@ -39,13 +39,14 @@ def spread_labels(axes: Axes, names: Sequence[Annotation], canvas: FigureCanvasA
         if isinstance(dots, PathCollection):  # of scatter
             xy = dots.get_offset_transform().transform(dots.get_offsets())
             taken.append(np.hstack([xy - 5, xy + 5]))
-    if axes.get_legend() is not None:
-        taken.append(np.array([axes.get_legend().get_window_extent(renderer).extents]))
+    legend = axes.get_legend()
+    if legend is not None:
+        taken.append(np.array([legend.get_window_extent(renderer).extents]))
     for name, point in zip(names, points, strict=True):
         extent = name.get_window_extent(renderer)
         size = np.array([extent.width, extent.height])
         others = np.vstack(taken)
-        tried = []
+        tried: list[tuple[float, int, np.ndarray]] = []
         close = crowded or len(name.get_text()) > 8
         for distance in (9, 14) if close else (9, 14, 20, 28, 38):
             for side in _SIDES:

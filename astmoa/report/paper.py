@@ -44,7 +44,8 @@ def paper_note(sweep: SweepRecord) -> str | None:
     points, header = sweep.points(), sweep.header.get("paper") or {}
     if not header and not any(point.paper for point in points):
         return None
-    source, setting = header.get("source") or "source unknown", header.get("setting") or {}
+    source = header.get("source") or "source unknown"
+    setting: dict[str, Any] = header.get("setting") or {}
     if not any(paper_figure(point, sweep.data_name) is not None for point in points):
         known = list(dict.fromkeys(name for point in points for name in point.paper)) or setting.get("data") or []
         if not known or sweep.data_name in known:

@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from astmoa.methods.method import known
+from astmoa.records.journal_events import EpochEvent
 from astmoa.records.sweep import SweepRecord
 from astmoa.records.trials import PointRecord
 from astmoa.report.axes import drawing, frame, size_axis, write_picture
@@ -91,7 +92,7 @@ def _styles(points: Sequence[PointRecord]) -> tuple[list[Style], dict[str, Style
         looks = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False)
         legend = dict(zip(methods, looks, strict=False))
         return [legend[name] for name in names], legend
-    colours = _COLOURS
+    colours: Sequence[str] = _COLOURS
     if len(points) > len(_COLOURS):
         colours = [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.92, len(points)))]
     return [(colour, "o") for colour, _ in zip(colours, points, strict=False)], {}
@@ -117,11 +118,12 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
     crowded = len(scored) > MOST_NAMES
     size_axis(axes, sizes)
     # Replicates stand a little to the left, where the bar of their interval does not hide them.
-    beside = offset_copy(axes.transData, axes.figure, x=-7, units="points")
-    look = {"elinewidth": 1, "capsize": 0 if crowded else 3, "alpha": 0.35 if crowded else 0.5, "zorder": 2}
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    beside = offset_copy(axes.transData, figure, x=-7, units="points")
     names, everything = [], []
     for point, marks, (colour, marker) in scored:
-        spread, size = point.val_accuracy, point.num_trainable_params
+        spread, size = point.known_accuracy, point.num_trainable_params
         mean = 100 * spread.mean
         each = [100 * trial.val_accuracy for trial in point.completed if trial.val_accuracy is not None]
         everything += each
@@ -140,7 +142,8 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
         axes.plot(size, mean, marker, color=colour, ms=_MARKERS[marker], mec="white", mew=0.6, zorder=4)
         if spread.low is not None and spread.high is not None:
             bar = [[max(mean - 100 * spread.low, 0)], [max(100 * spread.high - mean, 0)]]
-            axes.errorbar(size, mean, bar, fmt="none", ecolor=colour, **look)
+            cap, alpha = (0, 0.35) if crowded else (3, 0.5)
+            axes.errorbar(size, mean, bar, fmt="none", ecolor=colour, elinewidth=1, capsize=cap, alpha=alpha, zorder=2)
         if "knee" in marks:
             axes.plot(size, mean, "o", ms=14, mfc="none", mec=FRONT, mew=1.3, zorder=5, label="knee")
         if crowded and not marks:
@@ -152,7 +155,9 @@ def _frontier_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])  # bars may run behind it
         text.set_in_layout(False)  # it finds its place once the panels have theirs
         names.append(text)
-    edge = [(p.num_trainable_params, 100 * p.val_accuracy.mean) for p, marks, _ in scored if "front" in marks]
+    edge: list[tuple[float, float]] = [
+        (p.num_trainable_params, 100 * p.known_accuracy.mean) for p, marks, _ in scored if "front" in marks
+    ]
     edge.append((axes.get_xlim()[1], edge[-1][1]))  # the best accuracy holds for every larger budget
     axes.step(*zip(*edge, strict=True), where="post", color=FRONT, lw=1.2, zorder=1, label="front")
     # Limits are the replicates': the interval of two of them would leave the points a line in the middle.
@@ -184,14 +189,14 @@ def _curves_panel(axes: Axes, marked: Sequence[Marked], styles: Sequence[Style],
             axes.plot(common, mean, color=colour, lw=2 if "front" in marks else 1.1, label=name, marker=dot)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     # Colours are the left panel's. Many names would cover the curves: then only the front's are given.
-    lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     if len(lines) > len(_COLOURS):
-        lines = [line for line in lines if line.get_lw() == 2]
+        lines = [line for line in lines if line.get_linewidth() == 2]
     if named and 0 < len(lines) <= 12:
         axes.legend(handles=lines, loc="lower right", frameon=False, fontsize=8, ncols=2 if len(lines) > 4 else 1)
     frame(axes)
 
 
-def _curve(epochs: Sequence[dict]) -> tuple[list[int], list[float]]:
+def _curve(epochs: Sequence[EpochEvent]) -> tuple[list[int], list[float]]:
     known = [(e["epoch"], 100 * e["val_accuracy"]) for e in epochs if e.get("val_accuracy") is not None]
     return [epoch for epoch, _ in known], [accuracy for _, accuracy in known]

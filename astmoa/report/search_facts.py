@@ -23,6 +23,8 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
     and `outcome` (of points without a result: stopped, failed, paused or running), and lose test accuracies that are
     not to be shown.
     """
+    search = sweep.header["search"]
+    assert search is not None
     stands, probabilities = standing(sweep), front_probabilities(sweep)
     for row, point in zip(rows, sweep.points(), strict=True):
         stopped = [trial.stopped_at for trial in point.trials if trial.state == "stopped" and trial.stopped_at]
@@ -43,7 +45,8 @@ def search_facts(sweep: SweepRecord, rows: list[dict[str, Any]]) -> dict[str, An
                 replicate["test"] = None
     outcomes = Counter(row["outcome"] or row["standing"] for row in rows)
     return {
-        **sweep.header["search"],
+        **search,
+        "objectives": list(sweep.objectives),
         "confirmed": sweep.confirmed,
         "outdated": sweep.outdated,
         "num_chosen": len(sweep.chosen),

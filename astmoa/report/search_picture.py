@@ -89,9 +89,9 @@ def _frontier_panel(axes: Axes, sweep: SweepRecord, marked: Sequence[Marked]) ->
     _dots(axes, fast, "front with step time", marker="^", s=70, c="none", edgecolors=_ORANGE, lw=1.3, zorder=5)
     for point, marks in scored:
         if "knee" in marks:
-            place = point.num_trainable_params, 100 * point.val_accuracy.mean
+            place = point.num_trainable_params, 100 * point.known_accuracy.mean
             axes.plot(*place, "o", ms=14, mfc="none", mec=FRONT, mew=1.3, zorder=7, label="knee", ls="")
-    edge = [(point.num_trainable_params, 100 * point.val_accuracy.mean) for point in front]
+    edge: list[tuple[float, float]] = [(point.num_trainable_params, 100 * point.known_accuracy.mean) for point in front]
     edge.append((axes.get_xlim()[1], edge[-1][1]))  # the best accuracy holds for every larger budget
     axes.step(*zip(*edge, strict=True), where="post", color=FRONT, lw=1, zorder=2)
     _stopped(axes, [point for point, _ in marked if any(trial.state == "stopped" for trial in point.trials)])
@@ -99,7 +99,7 @@ def _frontier_panel(axes: Axes, sweep: SweepRecord, marked: Sequence[Marked]) ->
     frame(axes)
     numbers = []
     for number, point in enumerate(front, 1):
-        place = point.num_trainable_params, 100 * point.val_accuracy.mean
+        place = point.num_trainable_params, 100 * point.known_accuracy.mean
         text = axes.annotate(str(number), place, xytext=(0, 0), textcoords="offset points", fontsize=10, zorder=8)
         text.set(color=FRONT, path_effects=[withStroke(linewidth=2.5, foreground="white")])
         numbers.append(text)
@@ -108,13 +108,15 @@ def _frontier_panel(axes: Axes, sweep: SweepRecord, marked: Sequence[Marked]) ->
 
 def _dots(axes: Axes, points: Sequence[PointRecord], label: str, **look: Any) -> None:
     if points:
-        sizes, means = zip(*((p.num_trainable_params, 100 * p.val_accuracy.mean) for p in points), strict=True)
+        sizes, means = zip(*((p.num_trainable_params, 100 * p.known_accuracy.mean) for p in points), strict=True)
         axes.scatter(sizes, means, label=label, **look)
 
 
 def _replicates(axes: Axes, groups: Sequence[tuple[Sequence[PointRecord], str]]) -> None:
     """A little to the left of their mean, where its interval does not hide them. A single one is the mean."""
-    beside = offset_copy(axes.transData, axes.figure, x=-7, units="points")
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    beside = offset_copy(axes.transData, figure, x=-7, units="points")
     for points, colour in groups:
         dots = [
             (point.num_trainable_params, 100 * trial.val_accuracy)
@@ -123,15 +125,20 @@ def _replicates(axes: Axes, groups: Sequence[tuple[Sequence[PointRecord], str]])
             if len(point.completed) > 1 and trial.val_accuracy is not None
         ]
         if dots:
-            look = {"label": "replicates"} if colour == _BLUE else {}
-            axes.scatter(*zip(*dots, strict=True), s=9, c=colour, alpha=0.45, lw=0, zorder=3, transform=beside, **look)
+            label = "replicates" if colour == _BLUE else None
+            sizes, scores = zip(*dots, strict=True)
+            axes.scatter(sizes, scores, s=9, c=colour, alpha=0.45, lw=0, zorder=3, transform=beside, label=label)
 
 
 def _bars(axes: Axes, points: Sequence[PointRecord], **look: Any) -> None:
-    known = [(p.num_trainable_params, p.val_accuracy) for p in points if p.val_accuracy.low is not None]
+    known = [
+        (point.num_trainable_params, spread.mean, spread.low, spread.high)
+        for point, spread in ((point, point.known_accuracy) for point in points)
+        if spread.low is not None and spread.high is not None
+    ]
     if known:
-        reach = [[100 * (s.mean - s.low) for _, s in known], [100 * (s.high - s.mean) for _, s in known]]
-        axes.errorbar([size for size, _ in known], [100 * s.mean for _, s in known], reach, fmt="none", **look)
+        reach = [[100 * (mean - low) for _, mean, low, _ in known], [100 * (high - mean) for _, mean, _, high in known]]
+        axes.errorbar([size for size, *_ in known], [100 * mean for _, mean, *_ in known], reach, fmt="none", **look)
 
 
 def _stopped(axes: Axes, points: Sequence[PointRecord]) -> None:
@@ -145,8 +152,9 @@ def _stopped(axes: Axes, points: Sequence[PointRecord]) -> None:
 
 def _limits(axes: Axes, points: Sequence[PointRecord]) -> None:
     """The means', and above them the intervals': those of the worst points would leave the front a line on top."""
-    means = [100 * point.val_accuracy.mean for point in points]
-    tops = [100 * point.val_accuracy.high for point in points if point.val_accuracy.high is not None]
+    spreads = [point.known_accuracy for point in points]
+    means = [100 * spread.mean for spread in spreads]
+    tops = [100 * spread.high for spread in spreads if spread.high is not None]
     low, high = min(means), max(means)
     margin = max(0.08 * (high - low), 1.0)
     axes.set_ylim(low - margin, min(max([high, *tops]), high + 2 * margin) + 0.4 * margin)
@@ -171,11 +179,12 @@ def _names_panel(axes: Axes, sweep: SweepRecord, front: Sequence[PointRecord]) -
     """The numbers' names, accuracies and, once confirmed, the probability of being on the front."""
     axes.set_axis_off()
     probabilities = front_probabilities(sweep)
-    rows = [("", "front", f"val {'%' if sweep.metric == 'accuracy' else sweep.metric + ' %'}", "on front %")]
+    score = "%" if sweep.metric == "accuracy" else f"{sweep.metric} %"
+    rows: list[tuple[str, ...]] = [("", "front", f"val {score}", "on front %")]
     for number, point in enumerate(front[:_MOST_NAMES], 1):
         probable = probabilities.get(point.point)
         said = "" if probable is None else f"{100 * probable:.0f}"
-        rows.append((str(number), drawn(point.label, _LONGEST_NAME), f"{100 * point.val_accuracy.mean:.1f}", said))
+        rows.append((str(number), drawn(point.label, _LONGEST_NAME), f"{100 * point.known_accuracy.mean:.1f}", said))
     if not probabilities:
         rows = [row[:3] for row in rows]
     if len(front) > _MOST_NAMES:

@@ -97,7 +97,7 @@ def named_n_p(labels: Iterable[str]) -> bool:
 
 
 def _scores(points: Sequence[PointRecord]) -> list[tuple[int, float]]:
-    return [(point.num_trainable_params, point.val_accuracy.mean) for point in points]
+    return [(point.num_trainable_params, point.known_accuracy.mean) for point in points]
 
 
 def _row(point: PointRecord, marks: Sequence[str], varying: Sequence[str], data_name: str) -> dict[str, Any]:
@@ -137,16 +137,16 @@ def _replicate(trial: TrialRecord) -> dict[str, Any]:
 def _interval(points: Sequence[PointRecord], more_seeds: str) -> str:
     """What the intervals of this sweep are, as the caption says it; empty without a result."""
     scored = [point for point in points if point.val_accuracy is not None]
-    several = [point for point in scored if point.val_accuracy.n > 1]
+    several = [point for point in scored if point.known_accuracy.n > 1]
     over_folds = [point for point in several if len(point.completed_folds) > 1]
     over_seeds = [point for point in several if len(point.completed_folds) == 1]
     kinds = []
     if over_folds:
         seeds = {len(trials) for point in over_folds for trials in point.completed_folds.values()}
         each = f" (each the mean of {_from_to(seeds)} seeds)" if max(seeds) > 1 else ""
-        kinds.append(f"Student's t over {_from_to(point.val_accuracy.n for point in over_folds)} folds{each}")
+        kinds.append(f"Student's t over {_from_to(point.known_accuracy.n for point in over_folds)} folds{each}")
     if over_seeds:
-        counts = _from_to(point.val_accuracy.n for point in over_seeds)
+        counts = _from_to(point.known_accuracy.n for point in over_seeds)
         kinds.append(f"over {counts} seeds where there is one fold" if kinds else f"Student's t over {counts} seeds")
     spreads = [spread for p in scored for spread in (p.val_accuracy, p.test_accuracy) if spread is not None]
     single = [spread for spread in spreads if spread.n == 1 and spread.low is not None]
@@ -158,7 +158,7 @@ def _interval(points: Sequence[PointRecord], more_seeds: str) -> str:
     more = [
         text
         for text, of in (("name more --folds", over_folds), (more_seeds, over_seeds))
-        if any(point.val_accuracy.n == 2 for point in of)
+        if any(point.known_accuracy.n == 2 for point in of)
     ]
     few = f"; two replicates hardly bound anything: {', '.join(more)}" if more else ""
     # Scores are rounded to single precision: what is as close as this is equal.

@@ -48,7 +48,7 @@ class Encoding:
         """The same sampler, which then draws all parameters together."""
         # A fresh sampler would look through all trials for the parameters that they have in common: that grows with
         # their number, and here it is always all.
-        sampler.infer_relative_search_space = lambda study, trial: dict(self._distributions)
+        vars(sampler)["infer_relative_search_space"] = lambda study, trial: dict(self._distributions)
         return sampler
 
     def draw(self, trial: Trial) -> Candidate:

@@ -35,8 +35,8 @@ def random_methods(
     seen: set[MethodConfig] = set()
     combinations = sum(math.prod(map(len, space.values())) for space in spaces)
     for _ in range(200 * min(num_points, combinations)):
-        space = spaces[rng.integers(len(spaces))]
-        drawn = {key: choices[rng.integers(len(choices))] for key, choices in space.items()}
+        space = spaces[int(rng.integers(len(spaces)))]
+        drawn = {key: choices[int(rng.integers(len(choices)))] for key, choices in space.items()}
         try:
             method = MethodConfig(**drawn)
         except ConfigError:

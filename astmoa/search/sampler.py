@@ -14,7 +14,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import optuna
@@ -40,7 +40,11 @@ TELL_STOPPED = {
     "(ehvi takes it as predicted)",
     "truncated": "as completed, with the accuracy they had (what Ray's OptunaSearch does; for comparison only)",
 }
-OBJECTIVES = {"params": "minimize", "accuracy": "maximize", "step_time": "minimize"}
+OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {
+    "params": "minimize",
+    "accuracy": "maximize",
+    "step_time": "minimize",
+}
 MakeSampler = Callable[[int], BaseSampler]
 """From a seed to a sampler of Optuna's, a fresh one for every draw: nothing may live outside of the history."""
 
@@ -98,6 +102,7 @@ class OptunaSampler:
             raise ConfigError(f"sampler {name!r} knows params and accuracy alone: take tpe, nsga2 or gp with step_time")
         self._infeasible: set[tuple[int, ...]] = set()
         self._proposed: list[Mapping[str, Any]] = []
+        self._proposed_rows: list[int] = []  # of the pool
         self._running: dict[int, Trial] = {}
         self._failed: set[int] = set()
         self._told: list[list[float]] = []
@@ -118,23 +123,15 @@ class OptunaSampler:
         """A candidate never suggested before; None when there is none left."""
         if not len(self._pool):
             return None
-        number, passed_over = len(self._proposed), []
+        number = len(self._proposed)
+        passed_over: list[Candidate] = []
         if not self._kind.models or self._num_informed < self._num_startup:
             row = self._pool.at_random(self._generator(number, 0))
         elif self._kind.from_the_pool:
-            running = [self._pool.row(self._proposed[other]) for other in sorted(self._running)]
+            running = [self._proposed_rows[other] for other in sorted(self._running)]
             row = self._ehvi.best(self._rows, self._told, running, self._pool.left, seed=number)
         else:
-            row = None
-            while row is None and len(passed_over) < self._kind.max_draws:
-                drawn = self._draw(number, len(passed_over))
-                row = self._pool.row(drawn)
-                if row is None or not self._pool.has(row):
-                    self._refuse(drawn)
-                    passed_over.append(drawn)
-                    row = None
-            if row is None:
-                row = self._pool.nearest(drawn, self._generator(number, len(passed_over)))
+            row, passed_over = self._drawn(number)
         suggestion = Suggestion(number, self._pool.candidates[row], tuple(passed_over))
         self._start(suggestion, row)
         return suggestion
@@ -190,6 +187,18 @@ class OptunaSampler:
         """Trials that the sampler's model can be made of. Refused ones are none."""
         return len(self._told) + (self._num_pruned if self._kind.counts_pruned else 0)
 
+    def _drawn(self, number: int) -> tuple[int, list[Candidate]]:
+        """Optuna's first draw that is left, in the end what is nearest to its last one; and the draws passed over."""
+        passed_over: list[Candidate] = []
+        for draw in range(self._kind.max_draws):
+            drawn = self._draw(number, draw)
+            row = self._pool.row(drawn)
+            if row is not None and self._pool.has(row):
+                return row, passed_over
+            self._refuse(drawn)
+            passed_over.append(drawn)
+        return self._pool.nearest(drawn, self._generator(number, len(passed_over))), passed_over
+
     def _draw(self, number: int, draw: int) -> Candidate:
         """What Optuna would try next, on a trial that leaves no trace."""
         seed = int(self._generator(number, draw).integers(2**31))
@@ -214,6 +223,7 @@ class OptunaSampler:
     def _start(self, suggestion: Suggestion, row: int) -> None:
         self._running[suggestion.number] = self._enter(suggestion.candidate)
         self._proposed.append(suggestion.candidate)
+        self._proposed_rows.append(row)
         self._pool.take(row)
 
     def _enter(self, candidate: Mapping[str, Any]) -> Trial:
@@ -242,6 +252,7 @@ class OptunaSampler:
         violation = 1.0
         try:
             size = self._space.size(candidate, self._shape)
+            assert self._max_params is not None  # what has a size is refused for it alone
             values[0], violation = _log(size), _log(size) - _log(self._max_params)
         except ConfigError:
             pass  # an impossible method has no size: as bad as ten times the budget
@@ -270,7 +281,7 @@ class OptunaSampler:
             size = self._space.size(self._proposed[number], self._shape)
             self._constrain(trial, -1.0 if self._max_params is None else _log(size) - _log(self._max_params), missed)
             self._told.append(values)
-            self._rows.append(self._pool.row(self._proposed[number]))
+            self._rows.append(self._proposed_rows[number])
         self._num_pruned += state is TrialState.PRUNED
         self._study.tell(trial, values, state)
 

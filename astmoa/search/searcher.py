@@ -63,7 +63,7 @@ class Search:
         number = self._numbers[trial.proposal.trial_id]
         if trial.state == "completed":
             self._finished_curves.append(trial.curve)
-            self._sampler.tell_completed(number, _values(trial, trial.final))
+            self._sampler.tell_completed(number, _values(trial, trial.accuracy))
         elif trial.state == "stopped":
             predicted = predicted_end(trial.curve, self._finished_curves)
             fraction = trial.epoch / trial.max_epochs

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from astmoa.config import MethodConfig
@@ -45,6 +45,8 @@ class Space:
     """
 
     branches: Sequence[Mapping[str, Any]]
+    _codes: Mapping[str, str | None] = field(init=False, repr=False, compare=False)
+    """Hashes of the methods' sources, None where a method is the package's own."""
 
     def __post_init__(self) -> None:
         if not self.branches:
@@ -134,6 +136,7 @@ class Space:
             for (key, choice), why in unused.items():
                 raise ConfigError(f"search space: no {branch['name']} with {key}={choice!r} is possible: {why}")
         if not found:
+            assert smallest is not None  # of a branch without a possible candidate the choices were refused
             size, candidate = smallest
             raise ConfigError(
                 f"max_params={max_params:,} is below the smallest model of the search space, {self.label(candidate)} "
@@ -167,7 +170,8 @@ class Space:
     def and_method(self, method: MethodConfig, given: Sequence[str]) -> Space:
         """With a branch more: the dials `given` as they are there; of all others every choice of the method's own, and
         of those that methods share the choices that the space has for them already."""
-        kind, branch = method.kind, {"name": method.name}
+        kind = method.kind
+        branch: dict[str, Any] = {"name": method.name}
         values = {**vars(method), **method.own}
         for key in (*kind.dials, "lr"):
             there = next((other[key] for other in self.branches if key in other), None)

@@ -12,7 +12,7 @@ from astmoa.errors import ConfigError, require
 from astmoa.files.register import Register
 
 if TYPE_CHECKING:
-    from astmoa.search.early_stopping import Bracket
+    from astmoa.search.early_stopping import Bracket, Rung
 
 Spread = Literal["epsilon_net", "crowding"]
 DEFAULT_MARGIN = 1.0
@@ -115,7 +115,7 @@ class ParetoAsha(StoppingRule):
         starts = steps(settings.grace_period, factor, most + 1)
         return [Bracket(steps(start, factor, most), lambda: self.rung(settings)) for start in starts]
 
-    def rung(self, settings: Settings) -> Any:
+    def rung(self, settings: Settings) -> Rung:
         """Where trials are compared at one milestone."""
         from astmoa.search.early_stopping import ParetoRung
 
@@ -128,7 +128,7 @@ class Asha(ParetoAsha):
 
     name = "asha"
 
-    def rung(self, settings: Settings) -> Any:
+    def rung(self, settings: Settings) -> Rung:
         from astmoa.search.early_stopping import AccuracyRung
 
         return AccuracyRung(settings.reduction_factor)
@@ -165,9 +165,9 @@ class NoStopping(StoppingRule):
     name = "none"
 
     def make(self, settings: Settings) -> EarlyStopping:
-        from astmoa.search.early_stopping import Bracket
+        from astmoa.search.early_stopping import AccuracyRung, Bracket
 
-        return Bracket((), lambda: None)
+        return Bracket((), lambda: AccuracyRung(settings.reduction_factor))  # no milestone, so no rung is ever made
 
 
 ABOUT_RULES = "\n".join(f"{name}: {STOPPING_RULES.find(name).about}." for name in STOPPING_RULES.names())

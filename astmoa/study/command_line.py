@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import tyro
@@ -24,15 +24,16 @@ def parse(
 
     description: of the program; default: the docstring of `kind`. default: the options that `args` change.
     """
-    told = {"args": args, "prog": prog, "description": description}
     with _fitted(args):
-        return tyro.cli(kind, **told) if default is None else tyro.cli(kind, **told, default=default)
+        if default is None:
+            return tyro.cli(kind, args=args, prog=prog, description=description)
+        return tyro.cli(kind, args=args, prog=prog, description=description, default=default)
 
 
-def parse_command(commands: dict[str, Callable], args: list[str], prog: str, description: str) -> Any:
+def parse_command(commands: Mapping[str, type], args: list[str], prog: str, description: str) -> Any:
     """The same with the first of `args` as the name of one of `commands`."""
     with _fitted(args):
-        return tyro.extras.subcommand_cli_from_dict(commands, args=args, prog=prog, description=description)
+        return tyro.extras.subcommand_cli_from_dict(dict(commands), args=args, prog=prog, description=description)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def show(out: Path, uri: str, tracking_error: str | None) -> None:
     console = Console()
     sweep = load_sweep(out)
     _report(out, "table", lambda: console.print(rich_table(sweep)))
-    lines = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
+    lines: dict[str, Path | str] = {"Picture": out / "frontier.png", "Journal": out / "journal.jsonl"}
     if sweep.states["completed"]:
         lines["Best configuration"] = f"{out / 'best'}   ({program('astmoa')} predict {out / 'best'} clip.wav)"
     lines["MLflow UI"] = ui_command(uri)

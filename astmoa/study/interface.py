@@ -49,9 +49,14 @@ def run_study(
 
     if not isinstance(study, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", study):
         raise ConfigError(f"a study cannot be called {shown(study)}: give letters, digits, _, - and dots")
-    is_search = isinstance(points, Space)
-    if not is_search and not (isinstance(points, Sequence) and all(isinstance(point, Point) for point in points)):
+    planned: list[Point] | Space
+    if isinstance(points, Space):
+        planned = points
+    elif isinstance(points, Sequence) and all(isinstance(point, Point) for point in points):
+        planned = list(points)
+    else:
         raise ConfigError(f"points={shown(points)} are none: give a list of astmoa.Point(label, method), or a Space")
+    is_search = isinstance(planned, Space)
     options = options or (SearchOptions() if is_search else StudyOptions())
     if not isinstance(options, StudyOptions):
         raise ConfigError(f"options={shown(options)} are none: give astmoa.StudyOptions(...), or SearchOptions")
@@ -59,7 +64,6 @@ def run_study(
         raise ConfigError("a Space is searched: give astmoa.SearchOptions(...), or a list of points")
     if not is_search and (sampler, early_stopping) != (None, None):
         raise ConfigError("points are not searched: leave sampler and early_stopping out, or give a Space")
-    planned = points if is_search else list(points)
     ended = run(
         study, options, lambda options, shape: planned, paper, [f"astmoa.run_study({study!r})"], sampler, early_stopping
     )

@@ -31,7 +31,8 @@ def variants(name: str) -> list[MethodConfig]:
     impossible."""
     method = find_method(name)
     # One expert has nothing to choose between, and a rotation needs two inputs.
-    small = {key: value for key, value in {"num_experts": 4, "bottleneck_dim": 2}.items() if key in method.dials}
+    sizes: dict[str, Any] = {"num_experts": 4, "bottleneck_dim": 2}
+    small = {key: value for key, value in sizes.items() if key in method.dials}
     found = [MethodConfig(name, **small)]
     turns: dict[str, tuple[Any, ...]] = {
         "num_experts": (2,),
@@ -80,10 +81,18 @@ def tiny_model() -> ASTModel:
     import torch
     from transformers import ASTConfig, ASTModel
 
-    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    config = ASTConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_length=_FRAMES,
+        frequency_stride=16,
+        time_stride=10,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = ASTModel(ASTConfig(**sizes, max_length=_FRAMES, frequency_stride=16, time_stride=10))
+        model = ASTModel(config)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
@@ -113,11 +122,10 @@ def _starts_as_frozen(model: ASTModel, method: MethodConfig) -> str | None:
 def _counted(model: ASTModel, method: MethodConfig) -> str | None:
     from astmoa.methods.params import count_params
 
-    config = model.config
+    config, patch_size = model.config, model.config.patch_size
+    assert isinstance(patch_size, int)  # an AST's patches are square
     tokens = model.embeddings.position_embeddings.shape[1]
-    shape = BackboneShape(
-        config.hidden_size, config.num_hidden_layers, config.intermediate_size, config.patch_size, tokens
-    )
+    shape = BackboneShape(config.hidden_size, config.num_hidden_layers, config.intermediate_size, patch_size, tokens)
     counted = count_params(method, shape, _CLASSES)
     with _built(model, method) as classifier:
         built = classifier.param_count()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -63,7 +64,7 @@ _NO_CHANGE = {
 class StudyOptions:
     """What all studies share."""
 
-    recipes: ClassVar[dict[str, dict[str, int]]] = {}
+    recipes: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     """Epochs, batch and masks by data set, where a study has others than its methods' own."""
     least_quick_epochs: ClassVar[int] = 1
     """That --quick leaves."""
@@ -152,16 +153,20 @@ class StudyOptions:
         if storage is None or is_address(storage):
             out = self.out or Path("runs") / name
             return out, join(storage, out.name) if storage else None
-        return (self.out if self.resume else Path(storage) / (self.out or name)), None
+        if self.resume:
+            assert self.out is not None  # with --resume it is that folder
+            return self.out, None
+        return Path(storage) / (self.out or name), None
 
     def template(self) -> TrialConfig:
         """The trial that every point of the study varies: everything but the method, complete."""
+        own: Mapping[str, Any] = self.recipes.get(self.data, {})
         config = TrialConfig(
             data=DataConfig(
                 self.data, self.data_root, self.folds[0], self.seconds, self.skip_bad_clips, self.num_labels
             ),
             backbone=BackboneConfig(self.backbone),
-            optim=OptimConfig(**self.recipes.get(self.data, {}), lr=self.lr, precision=self.precision),
+            optim=OptimConfig(**own, lr=self.lr, precision=self.precision),
             faithful=self.faithful,
         )
         told = {key: value for key in ("epochs", "batch_size") if (value := getattr(self, key)) is not None}

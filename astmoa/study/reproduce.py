@@ -19,7 +19,7 @@ from astmoa.audio.datasets import open_data
 from astmoa.backbone.frozen import load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_backbone, open_adapter, read_adapter, read_bundle
 from astmoa.bundles.facts import MOST_THREADS, Facts
-from astmoa.config import TrialConfig
+from astmoa.config import TrialConfig, complete
 from astmoa.errors import ConfigError, DataError, printable
 from astmoa.pareto.spread import Interval, clip_interval
 from astmoa.provenance import git_commit, machine, versions
@@ -68,7 +68,7 @@ def reproduce(
         for seed in seeds:
             if not as_json:
                 print(f"seed {seed}, fold {config.data.fold}")
-            ends.append(train_one(dataclasses.replace(config, seed=seed), folder / f"seed-{seed}", as_json))
+            ends.append(train_one(dataclasses.replace(complete(config), seed=seed), folder / f"seed-{seed}", as_json))
         again, again_facts = load_tensors(folder / f"seed-{config.seed}" / ADAPTER)
     values = [end["val_accuracy"] for end in ends]
     result = {
@@ -108,10 +108,13 @@ def expected_interval(facts: Facts, num_runs: int, num_val_clips: int) -> tuple[
         half = float(stats.t.ppf(0.975, n - 1)) * std * math.sqrt(1 / n + 1 / new)
         interval = max(0.0, point["val_accuracy"] - half), min(1.0, point["val_accuracy"] + half)
         return interval, f"from {n} {point['replicates']}"
-    over_clips = facts.get("val_interval")
+    over_clips: Sequence[float] | None = facts.get("val_interval")
     if over_clips is None and facts["data"].get("metric", "accuracy") == "accuracy":
         over_clips = clip_interval(facts["val_accuracy"], num_val_clips)
-    return (None, "not known") if over_clips is None else (tuple(over_clips), "from the validation clips")
+    if over_clips is None:
+        return None, "not known"
+    low, high = over_clips
+    return (low, high), "from the validation clips"
 
 
 def _verdict(values: Sequence[float], facts: Facts, num_val_clips: int) -> dict[str, Any]:
@@ -159,7 +162,9 @@ def _lines(result: dict[str, Any], facts: Facts) -> list[str]:
     again, others, point = result["again"], result["others"], facts.get("point")
     lines = [f"recorded: val {metric} {facts['val_accuracy']:.4f}"]
     if point is not None and point.get("num_replicates", 1) > 1:
-        low, high = point["val_interval"]
+        interval = point["val_interval"]
+        assert interval is not None  # of several replicates a bundle without it was refused
+        low, high = interval
         lines[0] += (
             f"; its point {point['val_accuracy']:.4f} [{low:.4f}, {high:.4f}] over {point['num_replicates']} "
             f"{point['replicates']}"

@@ -40,9 +40,10 @@ def plain(options: StudyOptions) -> dict[str, Any]:
 def own_code(values: Mapping[str, Any]) -> dict[str, str]:
     """What of options is code from outside, by option, as `own_runs` keeps it: methods, a layout, a sampler, a rule."""
     named = {"also": joined(values.get("also") or ())}
-    for key, register in {"data": LAYOUTS, "sampler": SAMPLERS, "scheduler": STOPPING_RULES}.items():
+    registers = {"data": LAYOUTS.names, "sampler": SAMPLERS.names, "scheduler": STOPPING_RULES.names}
+    for key, names in registers.items():
         name = values.get(key)
-        if isinstance(name, str) and name not in register.names():
+        if isinstance(name, str) and name not in names():
             named[key] = shlex.quote(name)
     return {key: words for key, words in named.items() if words}
 
@@ -69,7 +70,7 @@ def stored_options(
         raise RunError(f"{run_dir}: a run of {header[0].get('study')}, and this is {study}: resume it by its own file")
     values = {k: v for k, v in (header[0].get("options") or {}).items() if k not in ("resume", "out")}
     # What was left to a default is what the default was then: another version may have another.
-    written = header[0].get("search") or {}
+    written: Mapping[str, Any] = header[0].get("search") or {}
     values |= {key: written[key] for key in values if values[key] is None and key in written}
     values["tracking_uri"] = None  # see `tracker`
     if "***" in str(values.get("storage")):  # its password is in no journal
@@ -77,7 +78,11 @@ def stored_options(
     storage = values.get("storage")
     if storage_given:
         values["storage"] = None
-    elif is_address(storage) and not own_runs.follows(events[0], "storage", join(storage, run_dir.name)):
+    elif (
+        isinstance(storage, str)
+        and is_address(storage)
+        and not own_runs.follows(events[0], "storage", join(storage, run_dir.name))
+    ):
         raise RunError(
             f"{run_dir}: it names {storage}, which this user has not given it on this machine: add --storage {storage} "
             f"where you trust that address, or --storage {run_dir.parent} to go on without it"
@@ -128,14 +133,15 @@ def tracker(run_dir: Path, given: str | None) -> tuple[str, str | None]:
     return usual, f"the tracker of {run_dir} was {before}: {why}; its runs go to {redact(usual)} now, unless {change}"
 
 
-def _tracker_before(run_dir: Path) -> tuple[dict[str, Any], str | None]:
+def _tracker_before(run_dir: Path) -> tuple[Mapping[str, Any], str | None]:
     """The journal's first event, and the address that the last one of its kind names; None where there is none."""
     if not (run_dir / JOURNAL).is_file():
         return {}, None
     headers = [event for event in read_journal(run_dir) if event["type"] in ("sweep", "resume")]
-    last = headers[-1] if headers else {}
-    named = last.get("tracker") or (last.get("options") or {}).get("tracking_uri")
-    return (headers or [{}])[0], named if isinstance(named, str) else None
+    if not headers:
+        return {}, None
+    named = headers[-1].get("tracker") or (headers[-1].get("options") or {}).get("tracking_uri")
+    return headers[0], named if isinstance(named, str) else None
 
 
 def check_unchanged(stored: StudyOptions, now: StudyOptions) -> None:

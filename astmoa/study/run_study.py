@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from astmoa.config.own_code import sources
 from astmoa.config.proposals import Point, replicate
@@ -30,6 +30,7 @@ from astmoa.study.finish import finish
 from astmoa.study.header import sweep_header
 from astmoa.study.options import SOFT_MOA_SETTING, StudyOptions
 from astmoa.study.resume import own_code, tracker
+from astmoa.study.search_options import Parts, SearchOptions
 
 if TYPE_CHECKING:
     from astmoa.engine.judging import EarlyStopping
@@ -99,11 +100,17 @@ def _run(
     planned = with_methods(points(options, backbone.shape), options.also)
     if not isinstance(planned, Space) and not planned:
         raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
-    seeds, folds, all_folds = options.seed_range(), options.folds, options.cross_validate
-    search = options.described(planned, *own) if isinstance(planned, Space) else None
+    seeds, folds = options.seed_range(), options.folds
+    all_folds: bool | Literal["if any"] = options.cross_validate
+    search = confirmation = None
+    if isinstance(planned, Space):
+        assert isinstance(options, SearchOptions)  # a study that plans a Space has them
+        search = options.described(planned, *own)
     before = {"study": study, "search": search, **sources()}
     check_run_dir(out, before, keys=("study", "methods", "layouts", "search"))  # before all sounds are read
+    parts: Parts
     if isinstance(planned, Space):
+        assert isinstance(options, SearchOptions)
         parts = options.parts(planned, backbone.shape, *own)  # wrong names are better found before all sounds are read
         confirmation = options.confirmation()
         if confirmation:
@@ -125,8 +132,8 @@ def _run(
     header = sweep_header(study, argv, options, inputs, template, backbone)
     if isinstance(planned, Space):
         header["search"] = search
-        if confirmation:
-            parts["confirm"] = confirmation.of(inputs.num_val_clips, inputs.has_folds, search["objectives"])
+        if confirmation is not None:
+            parts["confirm"] = confirmation.of(inputs.num_val_clips, inputs.has_folds, header["search"]["objectives"])
     else:
         proposals = replicate(planned, template, seeds, folds)
         header["num_trials"] = len(proposals)
@@ -134,16 +141,24 @@ def _run(
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
     earlier = check_run_dir(out, header)  # before the tracker hears of it
-    sweep_id = earlier[0]["sweep_id"] if earlier else header["sweep_id"]
-    if store is not None:
+    first: Mapping[str, Any] = earlier[0] if earlier else header
+    if kept:
         header["storage"] = redact(kept)
     header["tracker"] = redact(uri)
     upload = Upload(out, store, warn=tell) if store else contextlib.nullcontext()
     code = {f"code.{key}": words for key, words in own_code(vars(options)).items()}
-    own_runs.note(sweep_id, storage=kept, tracking_uri=uri, **code)
+    own_runs.note(first["sweep_id"], storage=kept, tracking_uri=uri, **code)
     with upload as uploaded, LiveMirror(out, uri) as mirror:
-        at_once = {"trials_at_once": options.trials_at_once, "gpus_per_trial": options.gpus_per_trial}
-        reason = run_sweep(out, header, inputs=inputs, backbone=backbone, store=store, **at_once, **parts)
+        reason = run_sweep(
+            out,
+            header,
+            inputs=inputs,
+            backbone=backbone,
+            trials_at_once=options.trials_at_once,
+            gpus_per_trial=options.gpus_per_trial,
+            store=store,
+            **parts,
+        )
         finish(out, kept)
     tell(f"Ended: {reason}.")
     if uploaded is not None and uploaded.error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NotRequired, TypedDict
 
 import tyro
 
@@ -22,9 +22,13 @@ from astmoa.search.stopping_rules import (
 from astmoa.study.options import StudyOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from astmoa.config.proposals import Proposal
     from astmoa.engine.budgets import Budget
-    from astmoa.engine.confirmation import Confirmation
+    from astmoa.engine.confirmation import Confirm, Confirmation
     from astmoa.engine.judging import EarlyStopping
+    from astmoa.engine.proposers import Proposer
     from astmoa.search.sampler import MakeSampler
     from astmoa.search.space import Space
 
@@ -32,6 +36,15 @@ _DEFAULT_TRIALS, _QUICK_TRIALS = 40, 12
 _YOURS = "Or yours, as FILE.py:NAME (docs/extending.md)."
 _SAMPLER_HELP = f"{ABOUT_SAMPLERS}\n{_YOURS} Default: ehvi; with --step-time tpe."
 _SCHEDULER_HELP = f"What stops hopeless trials early.\n{ABOUT_RULES}\n{_YOURS}"
+
+
+class Parts(TypedDict):
+    """Those of `run_sweep`'s arguments that say what runs, and for how long."""
+
+    proposer: Proposer | Sequence[Proposal]
+    budget: Budget
+    scheduler: NotRequired[EarlyStopping]
+    confirm: NotRequired[Confirm]
 
 
 @dataclass(frozen=True)
@@ -156,7 +169,7 @@ class SearchOptions(StudyOptions):
 
     def parts(
         self, space: Space, shape: BackboneShape, sampler: MakeSampler | None = None, rule: EarlyStopping | None = None
-    ) -> dict[str, Any]:
+    ) -> Parts:
         """What `run_sweep` needs for this search. sampler, rule: the user's own, in place of the options'.
 
         Raises ConfigError for an unknown name or an impossible space.

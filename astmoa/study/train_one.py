@@ -14,7 +14,7 @@ import torch
 
 from astmoa.backbone.frozen import load_backbone
 from astmoa.bundles.bundle import ADAPTER, check_replaceable, write_bundle
-from astmoa.config import TrialConfig
+from astmoa.config import CompleteTrial
 from astmoa.errors import ConfigError, RunError, printable
 from astmoa.files.reading import first_line
 from astmoa.methods.params import check_size
@@ -28,7 +28,7 @@ BUNDLE = "bundle"
 """In a trial's folder."""
 
 
-def train_one(config: TrialConfig, out: Path | None, as_json: bool = False, quiet: bool = False) -> dict:
+def train_one(config: CompleteTrial, out: Path | None, as_json: bool = False, quiet: bool = False) -> dict:
     """Train and test `config`, print a line per epoch, and with `out` keep a checkpoint and the bundle there.
 
     quiet: print nothing; the epochs' records are then in what is returned, under "epochs".
@@ -45,7 +45,7 @@ def train_one(config: TrialConfig, out: Path | None, as_json: bool = False, quie
         ) from error
 
 
-def _train(config: TrialConfig, out: Path | None, as_json: bool, quiet: bool) -> dict:
+def _train(config: CompleteTrial, out: Path | None, as_json: bool, quiet: bool) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(config.backbone.name)
     check_size(config.method, backbone.shape)

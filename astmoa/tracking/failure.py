@@ -23,7 +23,7 @@ _MEANWHILE = (
     r"|UNIQUE constraint|duplicate key value|Duplicate entry"
 )
 # Of a library's words: what is said instead, and how to mend it.
-_SIGNS: tuple[tuple[str, str | None, str | None], ...] = (
+_SIGNS: tuple[tuple[str, str, str | None], ...] = (
     (r"WRONG_VERSION_NUMBER|record layer failure", "it does not speak https", "write http://"),
     (r"CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted", "set MLFLOW_TRACKING_SERVER_CERT_PATH"),
     (r"[Cc]onnection refused", "connection refused", None),
@@ -79,7 +79,7 @@ def explained(error: BaseException, uri: str) -> tuple[str, str]:
     # The database's own words: SQLAlchemy adds the statement with its values, and where to read on.
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}", ""
-    inner = next((one.orig for one in chain if getattr(one, "orig", None)), error)
+    inner = next((orig for one in chain if (orig := getattr(one, "orig", None))), error)
     words = " ".join(str(inner).split())
     return printable(without_secrets(words, uri) if uri else redact(words), 200) or type(error).__name__, ""
 

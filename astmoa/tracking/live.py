@@ -36,14 +36,19 @@ class LiveMirror:
         self.error: str | None = None
         """Set by `close`: what the tracker misses, and how to fill it in, in one line."""
         command = [sys.executable, "-P", "-m", "astmoa.tracking.follower"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, **pipes, text=True, errors="replace", start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, text=True, errors="replace", start_new_session=True
+            )
         except OSError as error:  # too many processes or open files
             self._closed = True
             self.error = f"tracking cannot start ({error.strerror}); {again(run_dir, uri)}"
             warn(self.error)
             return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._orders, self._answers = self._process.stdin, self._process.stdout
         # Not on its command line: the address may hold a password, and that anybody can list.
         self._tell(json.dumps({"run_dir": str(run_dir), "uri": uri, "interval": interval}))
         self._listener = threading.Thread(target=self._listen, name="astmoa-tracking", daemon=True)
@@ -61,7 +66,7 @@ class LiveMirror:
                 self._listener.join()
             self._process.wait()
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+                self._orders.close()
             self.error = self._answer["end"] if "end" in self._answer else self._gone()
         return self.error
 
@@ -73,11 +78,11 @@ class LiveMirror:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # it is gone; the listener says so
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
+            self._orders.write(line + "\n")
+            self._orders.flush()
 
     def _listen(self) -> None:
-        with self._process.stdout as answers:
+        with self._answers as answers:
             for line in answers:
                 with contextlib.suppress(ValueError, TypeError):  # what a library printed past Python is no answer
                     self._answer |= json.loads(line)

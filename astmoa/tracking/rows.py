@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 from astmoa.errors import printable
 from astmoa.provenance import redact
-from astmoa.records.load import Event, flatten
+from astmoa.records.journal_events import EndEvent, SweepEvent, TrialEvent
+from astmoa.records.load import flatten
 from astmoa.records.trials import TrialRecord, end_interval
 
 _LONGEST = 1000
 Row = tuple[str, float, float, int]
-_EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "lr", "seconds", "val_seconds", "step_seconds")
-_END_METRICS = {  # an epoch's val_accuracy keeps its name; the best one gets its own
+_EpochMetric = Literal["train_loss", "val_loss", "val_accuracy", "lr", "seconds", "val_seconds", "step_seconds"]
+_EPOCH_METRICS: tuple[_EpochMetric, ...] = get_args(_EpochMetric)
+_EndMetric = Literal["val_accuracy", "test_accuracy", "test_loss", "best_epoch", "test_seconds", "device_seconds"]
+_END_METRICS: dict[_EndMetric, str] = {  # an epoch's val_accuracy keeps its name; the best one gets its own
     "val_accuracy": "best_val_accuracy",
     "test_accuracy": "test_accuracy",
     "test_loss": "test_loss",
@@ -30,7 +33,7 @@ def trial_params(trial: TrialRecord) -> dict[str, str]:
     return {key: text(value) for key, value in (flatten(trial.config) | sizes).items()}
 
 
-def trial_tags(trial: TrialRecord, state: str, events: Sequence[Event]) -> dict[str, str]:
+def trial_tags(trial: TrialRecord, state: str, events: Sequence[TrialEvent]) -> dict[str, str]:
     """What a trial has come to. The error of an attempt that was repeated is taken back by an empty text."""
     tags = {"astmoa.state": state, "astmoa.device": trial.device}
     if any(event.get("error") for event in events):
@@ -38,7 +41,7 @@ def trial_tags(trial: TrialRecord, state: str, events: Sequence[Event]) -> dict[
     return {key: text(value) for key, value in tags.items() if value is not None}
 
 
-def trial_metrics(event: Event, metric: str = "accuracy") -> Iterator[Row]:
+def trial_metrics(event: TrialEvent, metric: str = "accuracy") -> Iterator[Row]:
     """An event's numbers; what is absent is no row. An epoch that a resumed trial repeats is told again: so it was.
 
     metric: what the sweep's scores are, and are called: with mAP, val_accuracy is told as val_mAP.
@@ -53,7 +56,7 @@ def trial_metrics(event: Event, metric: str = "accuracy") -> Iterator[Row]:
         yield from metric_rows(results, event["time"], event.get("best_epoch") or 0)
 
 
-def sweep_params(header: Event) -> dict[str, str]:
+def sweep_params(header: SweepEvent) -> dict[str, str]:
     """What was asked for; of a search also its space, sampler, scheduler and objectives, as search.space, ..."""
     known = {key: header[key] for key in ("study", "num_trials", "options", "search") if header.get(key) is not None}
     return {key: text(value) for key, value in flatten(known).items()}
@@ -65,7 +68,7 @@ def sweep_tags(hypervolume: float | None, end_reason: str | None) -> dict[str, s
     return {key: text(value) for key, value in tags.items() if value is not None}
 
 
-def provenance(header: Event) -> dict[str, str]:
+def provenance(header: SweepEvent) -> dict[str, str]:
     """Where results come from: commit, command, versions, data and backbone with their fingerprints."""
     tags: dict[str, Any] = {f"astmoa.{key}": header.get(key) for key in ("git_commit", "command")}
     for part in ("data", "backbone", "versions"):
@@ -88,7 +91,7 @@ def milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def _bounds(end: Event, metric: str) -> dict[str, float]:
+def _bounds(end: EndEvent, metric: str) -> dict[str, float]:
     """val_low, val_high, test_low, test_high: this trial's 95 % intervals over its clips, where they are known."""
     intervals = {split: end_interval(end, split, metric) for split in ("val", "test")}
     return {
@@ -103,6 +106,6 @@ def called(key: str, metric: str) -> str:
     return key.replace("accuracy", metric)
 
 
-def metric_rows(values: dict[str, float | None], time: float, step: int) -> Iterator[Row]:
+def metric_rows(values: Mapping[str, float | None], time: float, step: int) -> Iterator[Row]:
     """Rows of the values that are there."""
     yield from ((key, float(value), time, step) for key, value in values.items() if value is not None)

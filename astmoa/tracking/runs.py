@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from astmoa.records.load import Event
+from astmoa.records.journal_events import SweepEvent
 from astmoa.records.trials import TrialRecord
 from astmoa.tracking import rows, server
 
@@ -29,8 +29,8 @@ class Runs:
     """The parent and the trials' runs of the sweep with this header, as far as they are there. Asks the tracker at
     once; a parent that is missing is made."""
 
-    def __init__(self, client: server.Client, uri: str, header: Event):
-        self._client, self._header = client, header
+    def __init__(self, client: server.Client, uri: str, header: SweepEvent):
+        self.client, self._header = client, header
         self.parent = ""
         self.children: dict[str, str] = {}
         """Run ids by trial id."""
@@ -58,7 +58,7 @@ class Runs:
         for name in sorted(same):  # the parent first
             self._adopt(name, same[name])
 
-    def make(self, trial: TrialRecord, phase: str | None) -> None:
+    def make(self, trial: TrialRecord) -> None:
         """A trial's run. Call `find` afterwards: somebody else may have made the same in between."""
         tags = {
             _PARENT: self.parent,
@@ -68,8 +68,8 @@ class Runs:
             "astmoa.label": rows.text(trial.label),
             "astmoa.config_hash": trial.config_hash,
         }
-        if phase:
-            tags["astmoa.phase"] = phase
+        if trial.phase:
+            tags["astmoa.phase"] = trial.phase
         name = rows.text(f"{trial.label} seed {trial.seed} fold {trial.fold}")
         since = trial.proposed if trial.started is None else trial.started
         self.children[trial.trial_id] = self._make(name, since, tags)
@@ -79,7 +79,7 @@ class Runs:
 
     def _make(self, name: str, since: float, tags: dict[str, str]) -> str:
         tags = tags | rows.provenance(self._header) | {"astmoa.sweep_id": str(self._header["sweep_id"])}
-        run = self._client.create_run(self.experiment.experiment_id, rows.milliseconds(since), tags, name)
+        run = self.client.create_run(self.experiment.experiment_id, rows.milliseconds(since), tags, name)
         self._remember(run)
         return run.info.run_id
 
@@ -88,10 +88,10 @@ class Runs:
         run, *others = sorted(same, key=lambda run: (_deleted(run), run.info.run_id))
         for other in others:
             if not _deleted(other):
-                self._client.delete_run(other.info.run_id)
+                self.client.delete_run(other.info.run_id)
         run_id = run.info.run_id
         if _deleted(run):
-            self._client.restore_run(run_id)
+            self.client.restore_run(run_id)
             self.num_restored += 1
         if not name:
             if run_id != self.parent:
@@ -99,7 +99,7 @@ class Runs:
                 self._remember(run)
             return
         if run.data.tags.get(_PARENT) != self.parent and self.parent:
-            self._client.set_tag(run_id, _PARENT, self.parent)
+            self.client.set_tag(run_id, _PARENT, self.parent)
         if self.children.get(name) != run_id:
             self.children[name] = run_id
             self._remember(run)
@@ -114,17 +114,18 @@ class Runs:
     def _experiment(self, name: str, uri: str) -> Experiment:
         """Where the sweep's runs are: where its study's belong, or what that was renamed to. Where it has none yet the
         former, made if need be. Out of the bin."""
-        usual = self._client.experiment_named(name)
-        found = usual
-        if usual is None or next(self._search([usual.experiment_id], 0), None) is None:
-            found = self._elsewhere() or usual or server.make_experiment(self._client, name, uri)
+        usual = self.client.experiment_named(name)
+        if usual is not None and next(self._search([usual.experiment_id], 0), None) is not None:
+            found = usual
+        else:
+            found = self._elsewhere() or usual or server.make_experiment(self.client, name, uri)
         if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
+            self.client.restore_experiment(found.experiment_id)
         return found
 
     def _elsewhere(self) -> Experiment | None:
         """An experiment of any name with runs of this sweep."""
-        others = {one.experiment_id: one for one in _pages(self._client.search_experiments, view_type=_everything())}
+        others = {one.experiment_id: one for one in _pages(self.client.search_experiments, view_type=_everything())}
         ids = list(others)
         for begin in range(0, len(ids), _MOST_EXPERIMENTS):
             for run in self._search(ids[begin : begin + _MOST_EXPERIMENTS], 0):
@@ -137,7 +138,7 @@ class Runs:
         if since:
             query += f" and attributes.start_time >= {rows.milliseconds(since)}"
         return _pages(
-            self._client.search_runs, experiment_ids=experiments, filter_string=query, run_view_type=_everything()
+            self.client.search_runs, experiment_ids=experiments, filter_string=query, run_view_type=_everything()
         )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from astmoa.records.load import Event, events_by_trial, trial_record
-from astmoa.records.standing import Score, places
+from astmoa.records.journal_events import JournalEvent, SweepEvent, TrialEvent, is_of_trial
+from astmoa.records.load import events_by_trial, trial_record
+from astmoa.records.standing import Score, Standing, places
 from astmoa.records.sweep import is_confirmed, judged, metric_of, outdates
 from astmoa.records.trials import PointRecord, TrialRecord
 from astmoa.tracking import rows
@@ -19,11 +20,11 @@ from astmoa.tracking.trace import Trace
 class Progress:
     """What a sweep's journal tells so far. header: its first event; where: its source, for errors."""
 
-    def __init__(self, header: Event, where: str):
+    def __init__(self, header: SweepEvent, where: str):
         self.header, self._where = header, where
-        self.last = header
+        self.last: JournalEvent = header
         self.num_events = 0
-        self.events: dict[str, list[Event]] = {}
+        self.events: dict[str, list[TrialEvent]] = {}
         """Each trial's own events, trials in the order of proposal."""
         self.trials: dict[str, TrialRecord] = {}
         self.standings: dict[str, str] = {}
@@ -34,19 +35,19 @@ class Progress:
         self._rows: list[tuple[int, rows.Row]] = []
         self._points: dict[str, dict[str, None]] = {}  # trial ids by point
         self._scores: dict[str, Score] = {}
-        self._places: dict[str, str] = {}
+        self._places: dict[str, Standing] = {}
         self._chosen: list[str] | None = None  # points to be confirmed, once they are named
         self._confirming: dict[str, None] = {}  # trials that do
         self._confirmed = self._outdated = False
 
-    def add(self, news: Sequence[Event]) -> set[str]:
+    def add(self, news: Sequence[JournalEvent]) -> set[str]:
         """Take events in. Returns the trials with something new: events, or another standing.
 
         Raises RunError for a trial that was never proposed; then nothing is taken in.
         """
         groups = events_by_trial([event for event in news if event.get("trial_id") not in self.events], self._where)
         for event in news:
-            if event.get("trial_id") in self.events:
+            if is_of_trial(event) and event["trial_id"] in self.events:
                 groups.setdefault(event["trial_id"], []).append(event)
         for trial_id, own in groups.items():
             self.events.setdefault(trial_id, []).extend(own)
@@ -59,7 +60,7 @@ class Progress:
             self.last = event
             if event["type"] == "confirm":
                 self._chosen, self._outdated = event["points"], False
-            elif self._chosen is not None and "trial_id" in event:
+            elif self._chosen is not None and event["type"] == "end":
                 self._outdated |= outdates(event, self.trials[event["trial_id"]])
             if event["type"] == "sweep_end":
                 self.end_reason = str(event["reason"])

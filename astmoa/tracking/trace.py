@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from astmoa.records.hypervolumes import Staircase
-from astmoa.records.load import Event
+from astmoa.records.journal_events import EndEvent, JournalEvent
 from astmoa.tracking.rows import Row, called, metric_rows
 
 
@@ -32,7 +32,7 @@ class Trace:
         """None before a trial has completed."""
         return self._stairs.hypervolume if self._scored else None
 
-    def add(self, event: Event) -> Iterator[Row]:
+    def add(self, event: JournalEvent) -> Iterator[Row]:
         """The rows that this event brings."""
         if event["type"] == "proposal" and event.get("phase") != "confirm":
             self._sizes[event["trial_id"]] = event["params"]["num_trainable_params"]
@@ -41,7 +41,7 @@ class Trace:
         elif event["type"] == "end":
             yield from self._end(event)
 
-    def _end(self, event: Event) -> Iterator[Row]:
+    def _end(self, event: EndEvent) -> Iterator[Row]:
         trial_id, state = event["trial_id"], event["state"]
         self._num_ends += 1
         if trial_id in self._ends:  # it failed before, say, and was tried again
@@ -49,7 +49,7 @@ class Trace:
         self._ends[trial_id] = state
         self._states[state] += 1
         counted = self._score(event)
-        values = {f"trials_{name}": self._states[name] for name in ("completed", "stopped", "failed")}
+        values: dict[str, float] = {f"trials_{name}": self._states[name] for name in ("completed", "stopped", "failed")}
         values["epochs_spent"] = self._epochs
         if self._scored:
             values[called("best_val_accuracy", self._metric)] = max(accuracy for _, accuracy in self._scored.values())
@@ -57,7 +57,7 @@ class Trace:
         if counted:
             yield from metric_rows({"hypervolume": self.hypervolume}, event["time"], self._states["completed"])
 
-    def _score(self, event: Event) -> bool:
+    def _score(self, event: EndEvent) -> bool:
         """Does this end count in the area?"""
         trial_id, accuracy = event["trial_id"], event.get("val_accuracy")
         if self._scored.pop(trial_id, None) is not None:  # a trial that completes again: take the first time back

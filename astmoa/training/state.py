@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from astmoa.errors import RunError, shown
@@ -23,10 +23,10 @@ from astmoa.training.checkpoint import DamagedError, Saved, open_tensors, prefix
 _Seconds = Annotated[float, Field(ge=0)]
 
 
+@with_config(STRICT)
 class EpochRecord(TypedDict):
     """One epoch, as `Trial.epochs` gives it. Older checkpoints do not know how it spent its seconds."""
 
-    __pydantic_config__ = STRICT
     epoch: int
     train_loss: float
     val_loss: float
@@ -37,17 +37,17 @@ class EpochRecord(TypedDict):
     step_seconds: NotRequired[_Seconds]
 
 
+@with_config(STRICT)
 class _Unfinished(TypedDict):
-    __pydantic_config__ = STRICT
     steps: Annotated[int, Field(ge=0)]
     train_seconds: _Seconds
     val_seconds: _Seconds
 
 
+@with_config(STRICT)
 class Facts(TypedDict):
     """What a checkpoint says beside its tensors, and beside what it belongs to (see `check_owner`)."""
 
-    __pydantic_config__ = STRICT
     bf16: bool
     records: list[EpochRecord]
     best_epoch: Annotated[int, Field(ge=0)]
@@ -105,8 +105,8 @@ class PartialEpoch:
                 augment.set_state(ours["augment"])
             except RuntimeError as error:
                 raise DamagedError(f"{saved.path} is damaged ({first_line(error)})") from error
-        spent = {key: facts[key] for key in ("steps", "train_seconds", "val_seconds")}
-        return cls(augment, ours["total"].to(augment.device), **spent)
+        total = ours["total"].to(augment.device)
+        return cls(augment, total, facts["steps"], facts["train_seconds"], facts["val_seconds"])
 
 
 def pack(

@@ -89,7 +89,7 @@ class Trial:
             self.optimizer = self._make_optimizer()
             if self._checkpoint and self._checkpoint.exists():
                 try:
-                    self._resume()
+                    self._resume(self._checkpoint)
                 except DamagedError as error:
                     self.note = f"{error}: {set_aside(self._checkpoint)}, and the trial begins anew"
         except BaseException:  # out of memory, say: the backbone is the next trial's too
@@ -259,11 +259,11 @@ class Trial:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         optim, decay_all = self.config.optim, "weight_decay" in self.config.faithful
-        decayed, plain = [], []
+        params: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}  # by whether they decay
         for name, parameter in self.classifier.trainable.items():
-            (decayed if decay_all or self.classifier.decayed(name) else plain).append(parameter)
-        groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
+            params[decay_all or self.classifier.decayed(name)].append(parameter)
+        decays = ((True, optim.weight_decay), (False, 0.0))
+        groups = [{"params": params[key], "weight_decay": decay} for key, decay in decays if params[key]]
         return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
     def save_adapter(self, path: Path) -> None:
@@ -281,16 +281,16 @@ class Trial:
             metadata["unfinished"] = part.facts()
         save_tensors(self._checkpoint, tensors, metadata)
 
-    def _resume(self) -> None:
+    def _resume(self, checkpoint: Path) -> None:
         """Raises DamagedError before anything of the trial is changed."""
         length = self.config.optim.epochs, self.steps_per_epoch
-        saved, facts = read_state(self._checkpoint, self.classifier, self._identity, *length)
+        saved, facts = read_state(checkpoint, self.classifier, self._identity, *length)
         if "unfinished" in facts:
             augment = self._augment(len(facts["records"]) + 1)
             self._unfinished = PartialEpoch.restored(saved, facts["unfinished"], augment)
         self.bf16 = facts["bf16"]  # a trial keeps its precision when it moves between a GPU and a CPU
         self.best = unpack(saved.tensors, self.classifier, self.optimizer)
-        self.records, self.best_epoch = facts["records"], facts["best_epoch"]
+        self.records, self.best_epoch = [dict(record) for record in facts["records"]], facts["best_epoch"]
         self.resumed_epochs = len(self.records)
 
 

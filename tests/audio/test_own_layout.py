@@ -171,6 +171,24 @@ def test_a_class_says_more(here):
     assert astmoa.config.complete(config).optim.epochs == 3
     with pytest.raises(DataError, match="read me"):
         open_data(config.data)
+    for said, words in (
+        ("3", "failed in recordings: TypeError, line"),
+        ("Listing('x', ('a',), (), 1.0)", "labels are no tuple of at least two"),
+        ("Listing('x', ('a', 'b'), (), 1.0)", "clips are no tuple of Clip"),
+        ("Listing('x', ('a', 'b'), (Clip('c', 5, None, 1),), 1.0)", "the label of 'c' is no place"),
+        ("Listing('x', ('a', 'b'), (Clip('c', 0, None, 1),), None)", "'c' is no file, and the clips' seconds are not"),
+        ("Listing('x', ('a', 'b'), (Clip('c', 0, None),), 1.0)", "'c' has neither a split nor a fold"),
+        ("Listing('x', ('a', 'b'), (Clip('c', 0, None, 1),), -1)", "the seconds are no number above 0"),
+        ("[astmoa.Sound(f'kick-anna-{n}.wav', 'ab'[n], fold=n) for n in range(2)]", "has 2 folds: give at least 3"),
+    ):
+        (here / "mine.py").write_text(
+            "import astmoa\nfrom astmoa.audio.listing import Listing\nfrom astmoa.audio.splits import Clip\n"
+            f"class Mine(astmoa.Layout):\n    def read(self, root, choice):\n        return {said}\n"
+            "class Silent(astmoa.Layout):\n    pass\n"
+        )
+        with pytest.raises(AstmoaError, match=words) as error:
+            open_data(DataConfig("mine.py:Mine", "recordings"))
+        assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="does not say read: define that in class Silent"):
         DataConfig("mine.py:Silent")
     with pytest.raises(ConfigError, match="is no layout: it has Mine, Silent"):

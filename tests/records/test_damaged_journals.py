@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astmoa.records.earlier_run import check_run_dir
 from astmoa.records.journal import NAME
 from tests.helpers.damage import damage
 from tests.helpers.damaged_journals import (
@@ -45,3 +47,35 @@ def test_values_that_somebody_got_wrong(tmp_path_factory, events, seed):
     check(
         tmp_path_factory.mktemp("run"), written(mutate(events, rng) if rng.random() < 0.5 else mutated_one(events, rng))
     )
+
+
+def changed(events, kind, **fields):
+    """The same with other fields in the first event of a kind, or with one of that kind at the end."""
+    copy = [dict(event) for event in events]
+    found = next((event for event in copy if event["type"] == kind), None)
+    if found is None:
+        found = {"type": kind, "time": copy[-1]["time"]}
+        copy.append(found)
+    found |= fields
+    return copy
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        changed(SEARCHED, "end", state="completed", val_accuracy=None),
+        changed(SEARCHED, "restart", trial_id=[1]),
+        changed(SEARCHED, "restart", trial_id=None),
+        changed(ENUMERATED, "sweep", paper={"source": "Table 1", "setting": {"data": 5}}),
+        changed(ENUMERATED, "sweep", paper={"source": "Table 1", "setting": {"data": "esc50"}}),
+        changed(ENUMERATED, "sweep", paper={"source": "Table 1", "setting": {"data": None}}),
+        changed(SEARCHED, "sweep", search={}),
+        changed(SEARCHED, "sweep", search={"space": [{}]}),
+        changed(SEARCHED, "sweep", layouts=5, methods={"a.py:A": 3}),
+        changed(SEARCHED, "sweep", layouts=None, methods=None),
+    ],
+)
+def test_what_reads_as_an_event_and_is_none(tmp_path, events):
+    check(tmp_path, written(events))
+    for other in (ENUMERATED, SEARCHED):
+        refused(functools.partial(check_run_dir, tmp_path, other[0]))

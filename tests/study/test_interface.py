@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from astmoa.errors import ClipError
 from astmoa.records.journal import NAME, read_journal
 from tests.helpers import ROOT
 from tests.helpers.machines import until
-from tests.helpers.pages import blocks
+from tests.helpers.pages import DOCS, blocks
 from tests.helpers.runs import write_tones
 
 
@@ -148,7 +149,7 @@ NOTEBOOK = (
     "run = astmoa.run_study('mine', points, astmoa.StudyOptions(out=Path('first'), **common))\nrun",
     "{extending}\n"
     "space = astmoa.Space([{{'name': 'linear', 'lr': [1e-4, 1e-3, 1e-2]}}])\n"
-    "found = search(space, out=Path('second'), **common | dict(epochs=4))\nfound",
+    "found = search(space, 4, out=Path('second'), **{{k: v for k, v in common.items() if k != 'epochs'}})\nfound",
     "trials, points, curves = run.trials_dataframe(), run.points_dataframe(), run.curves_dataframe()\n"
     "assert (len(trials), len(points), len(curves)) == (2, 2, 4)\n"
     "assert set(trials['state']) == {{'completed'}}\n"
@@ -157,7 +158,7 @@ NOTEBOOK = (
     "assert curves.groupby('trial_id')['epoch'].max().eq(2).all()\n"
     "assert len(found.trials_dataframe()) == 3 and astmoa.load_run('second').record == found.record\n"
     "told = found.record.header['search']\n"
-    "assert (told['sampler'], told['scheduler']) == ('__main__:my_sampler', '__main__:BelowTheMedian'), told\n"
+    "assert (told['sampler'], told['scheduler']) == ('my_search:tpe_soon', 'my_search:BelowTheMedian'), told\n"
     "trials",
     "run.plot()",
     "bundle = astmoa.export(run, pick='smallest', out='smallest')\n"
@@ -171,6 +172,7 @@ def test_a_notebook_runs_two_sweeps_one_after_the_other(sounds, tiny_folder, tmp
     from nbclient import NotebookClient
 
     told = {"sounds": str(sounds), "backbone": tiny_folder, "extending": blocks("extending.md")[-1]}
+    shutil.copy(DOCS / "examples" / "my_search.py", tmp_path)
     cells = [nbformat.v4.new_code_cell(cell.format(**told)) for cell in NOTEBOOK]
     notebook = nbformat.v4.new_notebook(cells=cells)
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
