@@ -131,7 +131,8 @@ class Ledger:
 
     def settle(self, trial: DrivenTrial, end: Event) -> None:
         """A trial's end."""
-        trial.state, trial.final = end["state"], end.get("val_accuracy")
+        # In this order: the display, in a thread of its own, asks completed trials for what they came to.
+        trial.final, trial.state = end.get("val_accuracy"), end["state"]
         self.spend(trial, end.get("device_seconds") or trial.device_seconds)
         trial.evaluation += self.share * (end.get("test_seconds") or 0.0)
         if trial.state == "failed":

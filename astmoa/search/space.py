@@ -117,12 +117,14 @@ class Space:
         """
         found: dict[Hashable, Candidate] = {}
         smallest: tuple[int, Candidate] | None = None
+        impossible = ""
         for branch in self.branches:
             unused = {(key, choice): "" for key, choices in branch.items() if key != "name" for choice in choices}
             for candidate in _combinations(branch):
                 try:
                     meaning, size = self.meaning(candidate, shape), self.size(candidate, shape)
                 except ConfigError as error:
+                    impossible = str(error)
                     for item in candidate.items():
                         if item in unused:
                             unused[item] = str(error)
@@ -135,8 +137,11 @@ class Space:
                     found.setdefault(meaning, candidate)
             for (key, choice), why in unused.items():
                 raise ConfigError(f"search space: no {branch['name']} with {key}={choice!r} is possible: {why}")
+        if smallest is None:
+            raise ConfigError(
+                f"search space: none of {', '.join(self.names)} is possible in this backbone: {impossible}"
+            )
         if not found:
-            assert smallest is not None  # of a branch without a possible candidate the choices were refused
             size, candidate = smallest
             raise ConfigError(
                 f"max_params={max_params:,} is below the smallest model of the search space, {self.label(candidate)} "

@@ -20,13 +20,13 @@ from astmoa.study import command_line
 from astmoa.study.finish import show
 from astmoa.study.options import StudyOptions
 from astmoa.study.resume import check_unchanged, stored_options
-from astmoa.study.run_study import Plan, check_any_completed, run
+from astmoa.study.run_study import Planner, check_any_completed, run
 
 
 def main(
     study: str,
     options_type: type[StudyOptions],
-    points: Plan,
+    points: Planner,
     description: str,
     paper: str | None = None,
     then: Callable[[Path, Any], None] | None = None,
@@ -84,7 +84,7 @@ def _after(flag: str, arguments: list[str]) -> str | None:
     return given[-1] if given else arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else None
 
 
-def run_and_show(study: str, options: StudyOptions, points: Plan, paper: str | None = None) -> Path:
+def run_and_show(study: str, options: StudyOptions, points: Planner, paper: str | None = None) -> Path:
     """Run a study as a program: with its table on the terminal, and exit code 130 where it was interrupted.
 
     Returns the run folder. Raises RunError as `run`, and where no trial completed.

@@ -150,12 +150,12 @@ class StudyOptions:
     def place(self, name: str) -> tuple[Path, str | None]:
         """The run folder, and the address where it is kept besides, if any. name: what it is called without --out."""
         storage = self.storage or os.environ.get(VARIABLE)
+        given = self.out or self.resume  # from Python `resume` alone is enough
         if storage is None or is_address(storage):
-            out = self.out or Path("runs") / name
+            out = given or Path("runs") / name
             return out, join(storage, out.name) if storage else None
-        if self.resume:
-            assert self.out is not None  # with --resume it is that folder
-            return self.out, None
+        if self.resume and given is not None:
+            return given, None
         return Path(storage) / (self.out or name), None
 
     def template(self) -> TrialConfig:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from astmoa.config.own_code import sources
-from astmoa.config.proposals import Point, replicate
-from astmoa.engine.budgets import Budget
-from astmoa.errors import ConfigError, RunError, tell
+from astmoa.config.proposals import Point
+from astmoa.errors import RunError, tell
 from astmoa.methods.shape import BackboneShape
 from astmoa.provenance import redact
 from astmoa.records import own_runs
@@ -29,14 +28,14 @@ from astmoa.study.also import with_methods
 from astmoa.study.finish import finish
 from astmoa.study.header import sweep_header
 from astmoa.study.options import SOFT_MOA_SETTING, StudyOptions
+from astmoa.study.plans import Own, listed_or_searched
 from astmoa.study.resume import own_code, tracker
-from astmoa.study.search_options import Parts, SearchOptions
 
 if TYPE_CHECKING:
     from astmoa.engine.judging import EarlyStopping
     from astmoa.search.sampler import MakeSampler
 
-Plan = Callable[[Any, BackboneShape], "list[Point] | Space"]
+Planner = Callable[[Any, BackboneShape], "list[Point] | Space"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Ended:
 def run(
     study: str,
     options: StudyOptions,
-    points: Plan,
+    points: Planner,
     paper: str | None,
     argv: list[str],
     sampler: MakeSampler | None = None,
@@ -75,12 +74,12 @@ def run(
 def _run(
     study: str,
     options: StudyOptions,
-    points: Plan,
+    points: Planner,
     paper: str | None,
     argv: list[str],
     out: Path,
     kept: str | None,
-    own: tuple[MakeSampler | None, EarlyStopping | None],
+    own: Own,
 ) -> Ended:
     from astmoa.backbone.frozen import load_backbone
     from astmoa.backend.cluster import check_cluster
@@ -98,31 +97,12 @@ def _run(
     template = options.template()
     backbone = load_backbone(options.backbone)
     planned = with_methods(points(options, backbone.shape), options.also)
-    if not isinstance(planned, Space) and not planned:
-        raise ConfigError(f"{study} has no points with these options: name fewer restrictions")
-    seeds, folds = options.seed_range(), options.folds
-    all_folds: bool | Literal["if any"] = options.cross_validate
-    search = confirmation = None
-    if isinstance(planned, Space):
-        assert isinstance(options, SearchOptions)  # a study that plans a Space has them
-        search = options.described(planned, *own)
-    before = {"study": study, "search": search, **sources()}
+    plan = listed_or_searched(study, planned, options, backbone.shape, own)
+    before = {"study": study, "search": plan.search, **sources()}
     check_run_dir(out, before, keys=("study", "methods", "layouts", "search"))  # before all sounds are read
-    parts: Parts
-    if isinstance(planned, Space):
-        assert isinstance(options, SearchOptions)
-        parts = options.parts(planned, backbone.shape, *own)  # wrong names are better found before all sounds are read
-        confirmation = options.confirmation()
-        if confirmation:
-            folds, all_folds = (*folds, *(confirmation.folds or ())), "if any" if confirmation.folds is None else False
-        num_candidates = len(planned.candidates(backbone.shape, options.max_params))
-        tell(f"{study}: {num_candidates:,} candidates, in {out}")
-    else:
-        tell(f"{study}: {len(planned)} points in {out}")
-    inputs = open_inputs(template.data, tuple(dict.fromkeys(folds)), all_folds=all_folds)
-    folds = tuple(inputs.splits)
-    replicates = "" if isinstance(planned, Space) else f"{len(seeds)} seeds x {len(folds)} folds of "
-    tell(f"{replicates}{inputs.name}, {len(inputs.labels):,} clips")
+    tell(f"{study}: {plan.told}, in {out}")
+    inputs = open_inputs(template.data, plan.folds, all_folds=plan.all_folds)
+    tell(f"{plan.replicates(inputs)}{inputs.name}, {len(inputs.labels):,} clips")
     backbone.fit_positions(inputs.num_frames)  # clips too short for it are better found before anything starts
     if inputs.bad_clips:
         tell(f"{len(inputs.bad_clips)} unreadable clips left out (see bad_clips in the journal)")
@@ -130,14 +110,8 @@ def _run(
     if another:
         tell(another)
     header = sweep_header(study, argv, options, inputs, template, backbone)
-    if isinstance(planned, Space):
-        header["search"] = search
-        if confirmation is not None:
-            parts["confirm"] = confirmation.of(inputs.num_val_clips, inputs.has_folds, header["search"]["objectives"])
-    else:
-        proposals = replicate(planned, template, seeds, folds)
-        header["num_trials"] = len(proposals)
-        parts = {"proposer": proposals, "budget": Budget(max_failures=options.max_failures)}
+    parts = plan.parts(inputs, template)
+    header |= plan.header
     if paper is not None:
         header["paper"] = {"source": paper, "setting": SOFT_MOA_SETTING, "changed": options.changed()}
     earlier = check_run_dir(out, header)  # before the tracker hears of it

@@ -297,3 +297,12 @@ def test_what_does_not_hold_is_named(here, capsys, old, new, words):
     out = capsys.readouterr().out
     assert end.value.code == 1
     assert words in out
+
+
+def test_a_method_that_is_never_possible_is_no_space(here):
+    (here / "mine.py").write_text(
+        "import astmoa\nclass Never(astmoa.Method):\n    def count(self, dials, shape):\n"
+        "        raise astmoa.ConfigError('never possible')\n    def insert(self, *given):\n        pass\n"
+    )
+    with pytest.raises(ConfigError, match="none of mine.py:Never is possible in this backbone: never possible"):
+        Space([{"name": "mine.py:Never"}]).feasible(BackboneShape())

@@ -28,3 +28,11 @@ def test_a_text_is_a_path_and_a_list_is_as_good_as_a_tuple():
     assert options.out == Path("runs/mine")
     assert options.folds == (1, 2)
     assert options == StudyOptions(out=Path("runs/mine"), folds=(1, 2))
+
+
+def test_from_python_resume_alone_names_the_folder(monkeypatch):
+    monkeypatch.delenv("ASTMOA_STORAGE", raising=False)
+    assert StudyOptions(resume="runs/mine").place("new") == (Path("runs/mine"), None)
+    assert StudyOptions(resume="runs/mine", storage="s3://b/a").place("new") == (Path("runs/mine"), "s3://b/a/mine")
+    assert StudyOptions(resume="runs/mine", storage="shared").place("new") == (Path("runs/mine"), None)
+    assert StudyOptions(storage="shared").place("new") == (Path("shared/new"), None)
