@@ -304,5 +304,5 @@ def test_a_method_that_is_never_possible_is_no_space(here):
         "import astmoa\nclass Never(astmoa.Method):\n    def count(self, dials, shape):\n"
         "        raise astmoa.ConfigError('never possible')\n    def insert(self, *given):\n        pass\n"
     )
-    with pytest.raises(ConfigError, match="none of mine.py:Never is possible in this backbone: never possible"):
+    with pytest.raises(ConfigError, match="none of mine\\.py:Never is possible in this backbone: never possible"):
         Space([{"name": "mine.py:Never"}]).feasible(BackboneShape())
