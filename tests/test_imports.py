@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.rooms import FLOORS
 
 PACKAGE = Path(__file__).resolve().parents[1] / "astmoa"
@@ -119,6 +121,7 @@ def test_studies_use_public_names_alone():
         assert names == {"astmoa"}, path.name
 
 
+@pytest.mark.slow
 def test_importing_astmoa_and_its_trainer_brings_none_of_them():
     code = (
         "import sys, astmoa.cli.main, astmoa.training.trial, astmoa.backbone.frozen, astmoa.bundles.export;"

@@ -30,6 +30,7 @@ def test_points_are_distinct_and_possible(name, shape, monkeypatch):
         assert count_params(point.method, shape, 10).num_trainable_params > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [AST_BASE, SMALL], ids=["ast-base", "builtin"])
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_searchs_candidates_are_distinct_and_possible(name, shape, monkeypatch):

@@ -283,6 +283,7 @@ def test_what_is_held_out_depends_on_names_alone() -> None:
     assert held.min() < 45 < held.max()  # from anywhere, not the head or the tail of the list
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=30, max_size=120))
 @settings(max_examples=100)
 def test_groups_are_held_out_whole_and_no_class_with_them(drawn: list[tuple[int, int]]) -> None:

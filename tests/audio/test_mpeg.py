@@ -116,6 +116,7 @@ def test_damage_in_the_middle_is_told_where_it_is_wanted(tmp_path: Path, bare: b
     assert len(decode(tmp_path, damaged, 1.0)) == 16_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\xfb\x90", b"ID3\4\0\0\0\0\0\0", b"\xff\xfb\x00\x00"])
 def test_no_filling_holds_it_up(tmp_path: Path, filling: bytes) -> None:
     content = _mp3() + filling * (5_000_000 // len(filling))

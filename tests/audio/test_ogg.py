@@ -47,6 +47,7 @@ def test_the_checksum_is_that_of_real_pages(coding: str) -> None:
     assert _rewritten(content, -1) == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("last", [True, False])
 @pytest.mark.parametrize("clock", ["missing", "zero", "half", "double", "huge"])

@@ -355,6 +355,7 @@ def test_two_writers_at_once(root: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "features").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_counts(root: Path, tmp_path: Path) -> None:
     script = f"""
 import sys

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from astmoa.audio import synthetic
@@ -45,6 +46,7 @@ def test_labels_are_ordered_pairs_of_different_words() -> None:
     assert all(first != second and (second, first) in pairs for first, second in pairs)
 
 
+@pytest.mark.slow
 def test_a_clip_is_the_same_alone_in_any_order_and_in_another_process() -> None:
     some = [0, 899, 17]
     here = [synthetic.render(i) for i in some]
@@ -79,6 +81,7 @@ def test_speakers_differ_in_pitch_tract_breath_and_tempo() -> None:
     assert (spread > [2.0, 1.2, 2.0, 1.2]).all()
 
 
+@pytest.mark.slow
 def test_words_leave_different_pictures_and_their_order_shows(tmp_path: Path) -> None:
     """Nearest class mean. On coarse pictures it tells intents apart far above chance: the words carry information. On
     averages over time it does not tell the two orders of the same words apart."""
@@ -104,6 +107,7 @@ def test_words_leave_different_pictures_and_their_order_shows(tmp_path: Path) ->
     assert averaged[0] < 0.5
 
 
+@pytest.mark.slow
 def test_clips_can_be_written_to_listen_to(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "astmoa.audio.synthetic", str(tmp_path / "out"), "--clips", "2"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()

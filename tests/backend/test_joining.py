@@ -132,6 +132,7 @@ def test_a_port_that_somebody_else_has(monkeypatch):
     assert "something else is there" in told
 
 
+@pytest.mark.slow
 def test_a_port_that_never_answers(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         told = ask(f"127.0.0.1:{silent.getsockname()[1]}", monkeypatch)

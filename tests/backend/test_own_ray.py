@@ -184,6 +184,7 @@ def test_on_a_busy_machine_it_is_tried_again_and_that_is_said(base, monkeypatch,
     assert list(base.iterdir()) == [own_ray.folder()]
 
 
+@pytest.mark.slow
 def test_in_the_end_it_is_one_line_that_names_the_logs_and_nothing_is_left(base, monkeypatch):
     start = Start(monkeypatch, *[BUSY] * 4, leave=True)
     with pytest.raises(RunError) as raised:

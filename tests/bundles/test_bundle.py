@@ -313,6 +313,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "words"), WRONG, ids=[words[:50] for _, words in WRONG])
 def test_what_is_wrong_with_a_bundle_is_one_line(change, words, bundle, quick):
     change(bundle)
@@ -368,6 +369,7 @@ def test_names_that_are_no_utf8_come_back(whole, tmp_path):
     assert read_bundle(tmp_path / "out")[1] == labels
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**9))
 @settings(max_examples=120)
 def test_damaged_bundles_predict_or_are_refused(seed, whole, clip, tiny_folder, tmp_path_factory):

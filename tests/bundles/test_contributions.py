@@ -82,6 +82,7 @@ def logits_of(module, soft, token, count):
     return token @ module.router_weight.double() + module.router_bias.double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_shares_are_those_of_a_plain_loop(case):
     method, faithful = CASES[case]

@@ -60,6 +60,7 @@ def config(request, tones, tiny_folder):
     )
 
 
+@pytest.mark.slow
 def test_a_bundle_predicts_what_the_trial_predicted(config, tones, tmp_path):
     train_one(config, tmp_path, as_json=True)
     inputs = open_inputs(config.data, progress=False)
@@ -77,6 +78,7 @@ def test_a_bundle_predicts_what_the_trial_predicted(config, tones, tmp_path):
     assert [p.probability for p in top] == sorted((p.probability for p in top), reverse=True)
 
 
+@pytest.mark.slow
 def test_the_bundle_trains_again_to_the_same_result(config, tmp_path, monkeypatch, capsys):
     from astmoa.cli.main import main
 

@@ -204,6 +204,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield server
 
 
+@pytest.mark.slow
 def test_download_unpack_and_check(shop, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     shop.faults = ["cut"]
     code, out, err = _run(capsys, "esc50", tmp_path / "sounds" / "ESC-50", "--download")

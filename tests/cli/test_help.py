@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers import ROOT
 
 ALL_HELPS = """
@@ -35,6 +37,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_every_help_fits_a_terminal_and_imports_nothing_heavy():
     done = subprocess.run(
         [sys.executable, "-c", ALL_HELPS, str(ROOT)],

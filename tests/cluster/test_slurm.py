@@ -292,6 +292,7 @@ def test_a_sweep_runs_on_all_nodes(job):
     assert f"ssh -N -L 8265:127.0.0.1:{port + 1} -J LOGIN_NODE node1" in out
 
 
+@pytest.mark.slow
 def test_the_token_is_seen_by_nobody_else(job):
     code, out, err = job.run("sweeps/a study.py")
     assert code == 0
@@ -312,6 +313,7 @@ def test_arguments_arrive_as_they_were_given(job):
     assert job.called("sweep")[0]["args"] == ["--out", f"slurm-{job.id}", *odd]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "storage", "out"),
     [
@@ -352,6 +354,7 @@ def test_one_node_without_gpus_in_a_place_of_ones_own(tmp_path):
         job.kill()
 
 
+@pytest.mark.slow
 def test_the_notice_interrupts_the_sweep_and_puts_the_job_back(job):
     job.start("sweeps/a study.py", FAKE_SWEEP="ends 130", SLURM_RESTART_COUNT="19")
     job.wait_for("sweep")
@@ -369,6 +372,7 @@ def test_the_notice_interrupts_the_sweep_and_puts_the_job_back(job):
     assert job.called("scontrol requeue")[0]["args"] == ["requeue", str(job.id)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "env", "told"),
     [
@@ -391,6 +395,7 @@ def test_what_is_not_put_back(job, code, env, told):
     assert err == (f"slurm.sbatch: {told}{again}\n" if told else "")
 
 
+@pytest.mark.slow
 def test_a_sweep_that_does_not_end_is_ended(job):
     job.quicker(grace=1)
     job.start("sweeps/a study.py", FAKE_SWEEP="hangs")
@@ -414,11 +419,13 @@ def test_a_folder_that_is_somebody_elses_is_not_used(job):
     assert not job.called("ray")
 
 
+@pytest.mark.slow
 def test_ray_that_does_not_end_is_ended(job):
     job.quicker(patience=1)
     assert job.run("sweeps/a study.py", FAKE_RAY="hangs")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_that_lost_its_cluster_is_put_back(job):
     job.start("sweeps/a study.py", FAKE_SWEEP="follows")
     job.wait_for("sweep")
@@ -429,6 +436,7 @@ def test_a_sweep_that_lost_its_cluster_is_put_back(job):
     assert len(job.called("scontrol requeue")) == 1
 
 
+@pytest.mark.slow
 def test_a_notice_before_the_sweep_has_started(job):
     job.start("sweeps/a study.py", FAKE_DOCTOR="waits")
     job.wait_for("astmoa")

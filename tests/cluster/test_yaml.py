@@ -81,6 +81,7 @@ def test_what_ray_needs_for_aws_is_asked_for(tmp_path, capsys, monkeypatch):
     assert "Ray needs boto3 for AWS, which is not here: pip install --editable '.[aws]'" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_ray_itself_refuses_a_file_with_unset_fields_before_anything_starts(name, tmp_path):
     command = [shutil.which("ray", path=str(Path(sys.executable).parent)), "up", "--yes", f"cluster/{name}"]

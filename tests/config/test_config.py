@@ -209,6 +209,7 @@ def test_sizes_from_the_command_line_are_bounded_too():
 BOMB = "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -247,6 +248,7 @@ def test_a_file_with_anchors_is_read(tmp_path):
             read_config(path)
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10**9))
 @settings(max_examples=150)
 def test_damaged_files_are_a_trial_or_one_line(seed, tmp_path_factory):

@@ -32,6 +32,7 @@ def facts(events, trial_id):
     return [{k: v for k, v in e.items() if k not in ("time", "index")} for e in events if e.get("trial_id") == trial_id]
 
 
+@pytest.mark.slow
 def test_a_search_tries_every_candidate_once_and_says_so():
     driven = run(table=TABLE)
     assert driven.close() == "every candidate of the space was proposed"
@@ -101,6 +102,7 @@ def test_a_budget_ends_the_search_and_is_named(budget, reason):
         assert driven.ledger.device_seconds < 36 + 2 * 3
 
 
+@pytest.mark.slow
 @given(
     workers=st.integers(1, 4),
     at=st.integers(1, 150),
@@ -125,6 +127,7 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_run_twice(work
         assert len(keys) == len(set(keys))
 
 
+@pytest.mark.slow
 @given(
     at=st.lists(st.integers(1, 400), min_size=1, max_size=4),
     sampler=st.sampled_from(["random", "nsga2", "tpe", "ehvi"]),
@@ -233,6 +236,7 @@ def test_a_journal_without_a_trials_proposal_is_refused():
         driver().restore([e for e in events if e is not lost])
 
 
+@pytest.mark.slow
 @given(at=st.integers(1, 300))
 @settings(max_examples=8, deadline=None)
 def test_a_confirmation_is_gone_on_with_too(at):

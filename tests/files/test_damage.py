@@ -57,6 +57,7 @@ def _fill():
         held.append(bytearray(10_000_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "name", "detail"),
     [

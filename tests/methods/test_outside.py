@@ -141,6 +141,7 @@ def installed(here, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scaled", "scaling.adapters:Scaled"])
 def test_an_installed_packages_method_has_a_name(installed, name):
     method = MethodConfig(name, bottleneck_dim=2, own={"scale": 10.0})
@@ -179,6 +180,7 @@ def test_what_a_file_names_is_not_run(here):
     assert not (here / "ran").exists()
 
 
+@pytest.mark.slow
 def test_another_process_needs_the_source_alone(here):
     trial = TrialConfig(method=MethodConfig(NAME, own={"scale": 0.1}))
     (here / "my_adapters.py").unlink()
@@ -261,6 +263,7 @@ def test_what_cannot_be_beside_a_study_is_one_line(here, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_what_holds_for_all_methods_holds(name):
     assert [finding for finding in check_method(name) if finding.wrong] == []
@@ -274,6 +277,7 @@ def test_the_example_holds_what_all_methods_hold(here, capsys):
     assert len(EXAMPLE.read_text().splitlines()) <= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

@@ -160,6 +160,7 @@ def test_no_knee(points):
     assert pick(points, "knee") == pick(points, "best")
 
 
+@pytest.mark.slow
 @given(points_of_any_size, st.floats(0.01, 100))
 def test_knee_does_not_depend_on_the_unit_of_accuracy(points, unit):
     found = knee(points)

@@ -42,6 +42,7 @@ def test_another_host_is_named(tmp_path, holder, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [b"", b"{", b"[]", b"null", b'{"host": 1, "pid": "x"}', b"[" * 4000, b"\xff" * 9999,
                                    b'{"host": "a", "pid": 1, "since": 1e400}'])  # fmt: skip
 def test_a_lock_that_says_nothing_sensible_is_a_lock(tmp_path, holder, words):
@@ -63,6 +64,7 @@ def test_one_process_holds_it_several_times_over_and_lets_go_after_the_last(tmp_
     assert subprocess.run(other).returncode == 0
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_has_it_at_a_time(tmp_path):
     """Folders that come and go with their lock: a lock on a file that was removed keeps nobody out."""
     place = tmp_path / "run"

@@ -78,6 +78,7 @@ def test_a_store_that_works_passes_its_check_and_keeps_nothing_of_it(address, tm
         assert list(Path(store.address.removeprefix("file://")).iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
@@ -97,6 +98,7 @@ def test_a_store_that_does_not_work_is_one_line_within_30_seconds(bad, words, s3
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.slow
 def test_a_password_in_an_address_is_in_no_message():
     with pytest.raises(RunError) as raised:
         Store("s3://ann:hush@sounds/x?scheme=http&endpoint_override=127.0.0.1:9&region=us-east-1").check()
@@ -184,6 +186,7 @@ def test_a_head_that_comes_back_does_not_write_over_its_successor(address, tmp_p
     assert store.read("journal.jsonl") == (successor / "journal.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_back_is_waited_for(tmp_path):
     (tmp_path / "there").write_text("no folder yet")
     store, here = Store(f"file://{tmp_path}/there/run"), tmp_path / "here"

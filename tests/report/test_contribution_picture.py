@@ -40,6 +40,7 @@ def test_bars_and_cells_are_the_shares(tmp_path, monkeypatch):
     assert figure.get_suptitle() == "Shares of experts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "classes", "experts"), [(12, 50, 24), (4, 10, 7), (1, 2, 1), (6, 31, 2)])
 def test_nothing_is_cut_off_and_no_names_overlap(tmp_path, monkeypatch, layers, classes, experts):
     figure, *_ = figure_of(monkeypatch, tmp_path / "c.png", layers, classes, experts)

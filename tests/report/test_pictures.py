@@ -55,6 +55,7 @@ def test_picture_of_one_budget_is_linear(tmp_path, monkeypatch):
     assert drawn(monkeypatch, lambda: frontier_picture(sweep, tmp_path / "f.png")).axes[0].get_xscale() == "linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "ratio"), [(9, 1.0), (9, 1.003), (9, 1.6), (40, 1.1)])
 def test_names_do_not_overlap(tmp_path, monkeypatch, count, ratio):
     trials = many_points(count, ratio=ratio)
@@ -73,6 +74,7 @@ def test_names_do_not_overlap(tmp_path, monkeypatch, count, ratio):
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
+@pytest.mark.slow
 def test_picture_without_results_one_result_and_many_points(tmp_path):
     for name, trials in {
         "states": every_state(),
@@ -192,6 +194,7 @@ def odd_names():
     ]
 
 
+@pytest.mark.slow
 def test_names_are_drawn_as_they_are_and_nothing_is_remarked(tmp_path, monkeypatch, recwarn):
     odd = {"study": "$s$_{", "data": {"name": "$d_{"}, "backbone": {"name": "b" * 500}}
     sweep = sweep_record(sweep_events(odd_names(), **odd))

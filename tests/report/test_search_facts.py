@@ -235,6 +235,7 @@ def test_picture_after_confirmation(after, tmp_path, monkeypatch):
     assert "on front %" in {text.get_text() for text in names.texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [12, 60, 200])
 def test_numbers_do_not_overlap(tmp_path, monkeypatch, count):
     figure = drawn(monkeypatch, lambda: frontier_picture(sweep_record(search_events(searched(count))), tmp_path / "f"))

@@ -275,6 +275,7 @@ def nasty_words(events):
     return events
 
 
+@pytest.mark.slow
 def test_words_from_outside_act_nowhere(tmp_path):
     """Neither in a terminal, nor in what becomes MLflow's note; the JSON has them as they were."""
     odd = {"study": "\x1b[31mred", "data": {"name": "d\x9b$a$", "bad_clips": {"\udcff.wav": "no\x1b"}}}

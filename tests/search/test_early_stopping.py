@@ -155,6 +155,7 @@ def test_many_fronts_of_few_records_are_those_peeled_at_once(slack, margin):
             assert len(fronts) > n / 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("num_objectives", [2, 3])
 @pytest.mark.parametrize("margin", [0, 1])
@@ -273,6 +274,7 @@ def test_units_and_constants_change_nothing(name, rows, margin, spread, units, c
     assert decide(rows, **options) == decide(other, **options)
 
 
+@pytest.mark.slow
 @given(records(min_size=2, max_size=2))
 def test_margin_0_is_plain_dominance(rows):
     a, b = rows
@@ -434,6 +436,7 @@ def run(scheduler, history, told=frozenset()):
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOPPING_RULES.names())
 @settings(max_examples=50)
 @given(history=histories(), cut=st.integers(0, 60), reduction_factor=st.integers(2, 3))

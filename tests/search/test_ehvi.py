@@ -17,6 +17,7 @@ QUANTILES = norm.ppf((np.arange(400) + 0.5) / 400)
 near = st.floats(0, 1, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(
     points=st.lists(st.tuples(near, near), min_size=1, max_size=6),
     size=near,
@@ -56,6 +57,7 @@ def test_of_two_equally_accurate_candidates_the_smaller_is_tried_first():
     assert np.median(sizes[12:24]) < np.median(sizes[:12])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["_MOST_FITTED", "_MOST_RESULTS", "_MOST_CANDIDATES"])
 def test_many_results_and_candidates_are_bounded(monkeypatch, bound):
     monkeypatch.setattr(ehvi, bound, 10 if bound != "_MOST_CANDIDATES" else 60)

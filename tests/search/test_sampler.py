@@ -170,6 +170,7 @@ def test_what_makes_no_sampler_is_one_line():
         play(sampler, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NO_GP)
 def test_another_seed_goes_another_way(name):
     def proposed(seed):
@@ -180,6 +181,7 @@ def test_another_seed_goes_another_way(name):
     assert proposed(0) != proposed(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_infeasible_candidates_are_refused_and_told_as_such(name):
     budget = 1_500
@@ -196,6 +198,7 @@ def test_infeasible_candidates_are_refused_and_told_as_such(name):
     assert len(feasible) == sum(1 for event, what in recording if event == "told" and what % 9 != 8 and what % 4 != 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NO_GP)
 @pytest.mark.parametrize("how", TELL_STOPPED)
 def test_a_truncated_accuracy_is_never_told_as_final_unless_asked_for(name, how):
@@ -229,6 +232,7 @@ def test_nsga2_counts_every_told_trial_among_its_generations():
     assert generations.count(0) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NO_GP)
 def test_the_number_of_draws_in_an_ask_is_bounded(name):
     sampler = make(name, max_params=1_500)
@@ -318,6 +322,7 @@ def test_unknown_names_and_impossible_settings(options, words):
         make(**options)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 60))
 def test_the_nearest_is_nearest_by_the_obvious_search(seed, taken):
     rng = np.random.default_rng(seed)

@@ -151,6 +151,7 @@ def test_a_choice_that_nothing_can_be_made_of_is_an_error_and_not_left_out(branc
         Space([branch]).candidates(SHAPE)
 
 
+@pytest.mark.slow
 def test_ten_thousand_candidates_are_listed_without_waiting():
     many = list(range(2, 42, 2))
     branch = {"name": "soft_moa", "num_experts": many, "slots_per_expert": many, "bottleneck_dim": many, "lr": RATES}

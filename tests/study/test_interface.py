@@ -38,6 +38,7 @@ def trained(sounds, tiny_folder, tmp_path_factory):
     return astmoa.train(config, out), out
 
 
+@pytest.mark.slow
 def test_every_name_is_there_and_none_brings_torch_or_ray_before_it_is_used():
     code = (
         "import sys, time; start = time.process_time(); import astmoa; taken = time.process_time() - start\n"

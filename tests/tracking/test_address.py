@@ -18,6 +18,8 @@ from astmoa.tracking.address import WrongAddress, check_address, without_secrets
 from astmoa.tracking.database import make_database
 from tests.helpers.journals import every_state, sweep_events, write
 
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import
+
 
 def said(call, *arguments):
     """The one line that a call ends in."""

@@ -10,6 +10,8 @@ from astmoa.tracking import Mirror, server, sync
 from tests.helpers.journals import BEGIN, Trial, config, every_state, sweep_events, trial_events, write
 from tests.helpers.trackers import content, mlflow_client, runs
 
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import
+
 
 @pytest.fixture
 def run_dir(tmp_path):

@@ -10,6 +10,7 @@ from astmoa.tracking.sorted_events import Progress
 from tests.helpers.journals import confirming, search_events, searched
 
 
+@pytest.mark.slow
 @given(count=st.integers(2, 12), seeds=st.integers(1, 2), size=st.integers(1, 9), named=st.booleans())
 def test_standings_are_those_of_the_records(count, seeds, size, named):
     """After every piece of a search with a confirmation, finished or not. `named`: the journal says which points are to

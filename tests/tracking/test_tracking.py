@@ -39,6 +39,8 @@ from tests.helpers.journals import (
 )
 from tests.helpers.trackers import content, free_port, get, mlflow_client, runs, started
 
+pytestmark = pytest.mark.slow  # MLflow takes seconds to import
+
 STATUS = {"t0": "FINISHED", "t1": "FINISHED", "t2": "FAILED", "t3": "KILLED", "t4": "KILLED"}
 
 
@@ -208,7 +210,6 @@ def search_with_replicates(count=9):
     return [dataclasses.replace(trial, epochs=min(3, trial.epochs)) for trial in found + confirming(best, seeds=2)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "events",
     [sweep_events(every_state()), interrupted_and_resumed(), search_events(search_with_replicates())],
@@ -461,7 +462,6 @@ def test_server_down(run_dir):
     assert "\n" not in message
 
 
-@pytest.mark.slow
 def test_server_that_never_answers(run_dir):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begin = time.monotonic()
@@ -604,7 +604,6 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_a_driver_leaves_no_mirror_behind(run_dir, uri, how):
     """SIGKILL: the mirror ends as well. Ctrl-C, which a terminal sends to the whole group: the last pass is made."""
@@ -720,7 +719,6 @@ def test_mlflow_is_imported_when_needed_and_is_quiet(run_dir, uri):
     assert (result.returncode, result.stdout, result.stderr) == (0, "down\n", "")
 
 
-@pytest.mark.slow
 def test_the_ui_shows_the_runs_and_takes_more_over_http(run_dir, uri, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     mirrored = sync(run_dir, uri)

@@ -2,6 +2,7 @@ import pickle
 import shutil
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
@@ -10,6 +11,7 @@ from astmoa.training.inputs import DeviceData, open_inputs
 from tests.helpers import layouts
 
 
+@pytest.mark.slow
 def test_the_features_travel_as_one_buffer_without_a_copy():
     """What Ray does: out-of-band buffers go into shared memory; anything in-band is copied into every worker."""
     inputs = open_inputs(DataConfig(), progress=False)
@@ -21,6 +23,7 @@ def test_the_features_travel_as_one_buffer_without_a_copy():
     assert np.shares_memory(DeviceData(again, torch.device("cpu")).features.numpy(), inputs.features)
 
 
+@pytest.mark.slow
 def test_the_builtin_set_is_split_by_speaker_and_has_all_classes_everywhere():
     inputs = open_inputs(DataConfig(), progress=False)
     splits = inputs.splits[1]

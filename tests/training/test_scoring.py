@@ -69,6 +69,7 @@ def test_accuracy_and_its_loss():
     assert loss_per_clip(logits, labels).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_holds_the_score_and_is_always_the_same():
     logits, targets = drawn(200, 3, 1)
     low, high = bootstrap_interval(logits, targets)

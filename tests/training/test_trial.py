@@ -87,6 +87,7 @@ def interrupted(config, backbone, inputs, folder, point):
     return False, len(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=identify)
 def test_a_trial_learns_an_easy_task(method, tiny_backbone, tiny_inputs):
     records, end, _ = run(config(method, epochs=15, freq_mask=0, time_mask=0), tiny_backbone, tiny_inputs)
@@ -115,6 +116,7 @@ def test_resuming_equals_an_uninterrupted_run_bitwise(stop_after, tiny_backbone,
     assert_same_runs(run(config(), tiny_backbone, tiny_inputs, tmp_path), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "faithful"),
     [(m, ()) for m in METHODS if m.name != "soft_moa"] + [(MethodConfig("convpass"), ("dropped_convolution",))],
@@ -136,6 +138,7 @@ def uninterrupted():
     return trial_config, backbone, inputs, run(trial_config, backbone, inputs)
 
 
+@pytest.mark.slow
 @given(points=st.lists(st.integers(1, 16), min_size=1, max_size=6))
 @settings(max_examples=20)
 def test_interruptions_anywhere_change_nothing_and_no_step_is_taken_twice(points, uninterrupted, tmp_path_factory):
@@ -149,6 +152,7 @@ def test_interruptions_anywhere_change_nothing_and_no_step_is_taken_twice(points
     assert_same_runs(run(*trial, folder), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "faithful"),
     [(m, ()) for m in METHODS] + [(MethodConfig("convpass"), ("dropped_convolution",))],
@@ -503,6 +507,7 @@ def test_bf16_stays_close_to_fp32(tiny_backbone, tiny_inputs):
     torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [METHODS[2], METHODS[8]], ids=identify)
 def test_multi_label_data_are_learned_and_scored_by_average_precision(method, tiny_backbone):
     inputs = make_inputs(num_clips=80, multi_label=True)
