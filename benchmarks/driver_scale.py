@@ -60,7 +60,7 @@ from astmoa.search.space import Space
 from astmoa.search.stopping_rules import make_scheduler
 from astmoa.tracking import LiveMirror
 
-import ray  # isort: skip  (after astmoa.sweep, which makes Ray quiet before it is imported)
+import ray  # isort: skip  (after astmoa.backend, which makes Ray quiet before it is imported)
 
 GOALS: Goals = {
     "journal_results_per_second": (">=", 300.0),

@@ -72,7 +72,7 @@ chmod 600 "$token"
   # shellcheck disable=SC2016
   echo 'export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$HOME/.astmoa/auth_token"'
   echo "export RAY_USAGE_STATS_ENABLED=0 RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor"
-  # As a sweep sets them for a Ray of its own (astmoa/sweep/__init__.py).
+  # As a sweep sets them for a Ray of its own (astmoa/backend/__init__.py).
   echo "export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0 RAY_LD_PRELOAD_ON_WORKERS=1"
   # Or a network that was gone for seconds would hold up what ran then for Ray's usual five minutes.
   echo "export RAY_grpc_keepalive_timeout_ms=120000"

@@ -67,3 +67,12 @@ def test_the_pages_drawing_is_the_one_that_is_held():
     page = (DOCS / "architecture.md").read_text().split("```")[1]
     drawn = [re.match(r"([a-z, ]+?)(?:  |$)", line).group(1).split(", ") for line in page.strip().splitlines()[1:]]
     assert [set(rooms) for rooms in drawn] == [set(rooms) for rooms in reversed(FLOORS)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_files_that_a_page_names_are_there(page):
+    text = (DOCS.parent / page).read_text()
+    for name in re.findall(
+        r"(?<![\w/])(?:astmoa|tests|benchmarks|sweeps|cluster|docs)/[\w/]+\.(?:py|yaml|sh|md|sbatch)", text
+    ):
+        assert (DOCS.parent / name).exists(), name

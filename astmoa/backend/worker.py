@@ -31,6 +31,7 @@ from astmoa.config.own_code import receive, sources
 from astmoa.errors import AstmoaError, Interrupted, NonFiniteLossError, RunError
 from astmoa.provenance import package_hash, redact
 from astmoa.records.journal import NAME as JOURNAL
+from astmoa.records.predictions import NAME as PREDICTIONS
 from astmoa.records.storage import Store
 from astmoa.training.inputs import DeviceData, Inputs
 from astmoa.training.trial import CHECKPOINT, Trial
@@ -113,7 +114,10 @@ class TrialWorker(tune.Trainable):
                 return {"news": Result(record, None, self._device_seconds(), done_now), "done": False}
             end = {"state": "completed", **self._trial.test(), "error": None}
             self._trial.save_adapter(self._folder / ADAPTER)
-            self._keep(ADAPTER)
+            assert self._trial.predictions is not None  # tested
+            self._trial.predictions.save(self._folder / PREDICTIONS)
+            for file in (ADAPTER, PREDICTIONS):
+                self._keep(file)
         except Interrupted:
             with contextlib.suppress(RunError):  # then it goes on from its last whole epoch
                 self._keep(CHECKPOINT, patience=30.0)

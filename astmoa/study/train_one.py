@@ -20,6 +20,7 @@ from astmoa.files.reading import first_line
 from astmoa.methods.params import check_size
 from astmoa.provenance import git_commit, machine, versions
 from astmoa.records.lock import hold
+from astmoa.records.predictions import NAME as PREDICTIONS
 from astmoa.records.trials import end_interval
 from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
@@ -81,6 +82,8 @@ def _train(config: CompleteTrial, out: Path | None, as_json: bool, quiet: bool) 
             )
         if out is not None:
             trial.save_adapter(out / ADAPTER)
+            assert trial.predictions is not None  # tested
+            trial.predictions.save(out / PREDICTIONS)
             facts = {
                 "study": "train",
                 "pick": "one trial",

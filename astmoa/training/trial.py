@@ -24,19 +24,16 @@ from astmoa.config import CompleteTrial, complete
 from astmoa.errors import ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.methods.classifier import AdaptedClassifier
 from astmoa.methods.params import check_size
+from astmoa.records.predictions import Predictions, side_of
 from astmoa.training.checkpoint import DamagedError, save_tensors, set_aside
 from astmoa.training.inputs import DeviceData
+from astmoa.training.optimizer import cosine_lr, make_optimizer
 from astmoa.training.scoring import bootstrap_interval, loss_per_clip, score
 from astmoa.training.state import PartialEpoch, pack, read_state, unpack
 from astmoa.training.streams import generator, stream_seed
 
 Record = dict[str, Any]
 CHECKPOINT = "checkpoint.safetensors"
-
-
-def cosine_lr(step: int, num_steps: int, peak: float) -> float:
-    """Learning rate of step `step` (from 0): cosine from `peak` to 0, no warm-up."""
-    return peak * 0.5 * (1 + math.cos(math.pi * step / num_steps))
 
 
 class Trial:
@@ -77,6 +74,8 @@ class Trial:
         self.best: dict[str, torch.Tensor] = {}
         self.best_epoch = 0
         self.resumed_epochs = 0
+        self.predictions: Predictions | None = None
+        """What was said of validation and test clips, once it was tested."""
         self.note: str | None = None
         """What its user should know: that its checkpoint was damaged and it begins anew."""
         self._unfinished: PartialEpoch | None = None
@@ -86,7 +85,7 @@ class Trial:
         check_size(config.method, backbone.shape, num_classes)
         self.classifier = AdaptedClassifier(backbone.model, config.method, num_classes, seed, config.faithful)
         try:
-            self.optimizer = self._make_optimizer()
+            self.optimizer = make_optimizer(self.classifier, config)
             if self._checkpoint and self._checkpoint.exists():
                 try:
                     self._resume(self._checkpoint)
@@ -134,6 +133,7 @@ class Trial:
             self._save()
             yield record
 
+    @torch.inference_mode()
     def test(self) -> Record:
         """Restore the best epoch (by validation accuracy, then loss) and test it: the fields of an `end` event."""
         if not self.records:
@@ -141,17 +141,24 @@ class Trial:
         start = time.perf_counter()
         self.classifier.load(self.best)
         best = self.records[self.best_epoch - 1]
-        test_loss, test_accuracy = self.evaluate(self._test)
+        clips = {"val": self._val, "test": self._test}
+        logits = {side: self.logits(own) for side, own in clips.items()}
+        labels = {side: self.data.labels[own.to(self.device)] for side, own in clips.items()}
+        one_label = labels["test"].ndim == 1
+        self.predictions = Predictions(
+            self.config.hash(),
+            self.data.inputs.fingerprint,
+            *(side_of(own.numpy(), logits[side].cpu().numpy(), one_label) for side, own in clips.items()),
+        )
         intervals = {}
         if self.data.inputs.metric != "accuracy":  # an accuracy's follows from the number of clips
-            for side, clips in (("val", self._val), ("test", self._test)):
-                intervals[f"{side}_interval"] = bootstrap_interval(self.logits(clips), self.data.labels[clips])
+            intervals = {f"{side}_interval": bootstrap_interval(logits[side], labels[side]) for side in clips}
         return {
             "best_epoch": self.best_epoch,
             "val_accuracy": best["val_accuracy"],
             "val_loss": best["val_loss"],
-            "test_accuracy": test_accuracy,
-            "test_loss": test_loss,
+            "test_accuracy": score(logits["test"], labels["test"]),
+            "test_loss": loss_per_clip(logits["test"], labels["test"]).mean().item(),
             "num_val_clips": len(self._val),
             "num_test_clips": len(self._test),
             **intervals,
@@ -256,15 +263,6 @@ class Trial:
         if best is None or "last_epoch" in self.config.faithful:  # published: the "best" weights follow the last ones
             return True
         return (record["val_accuracy"], -record["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        optim, decay_all = self.config.optim, "weight_decay" in self.config.faithful
-        params: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}  # by whether they decay
-        for name, parameter in self.classifier.trainable.items():
-            params[decay_all or self.classifier.decayed(name)].append(parameter)
-        decays = ((True, optim.weight_decay), (False, 0.0))
-        groups = [{"params": params[key], "weight_decay": decay} for key, decay in decays if params[key]]
-        return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True)
 
     def save_adapter(self, path: Path) -> None:
         """Write what is trained, as it is now, for `export` and `predict`."""

@@ -20,10 +20,13 @@ from astmoa.config.proposals import Point, replicate
 from astmoa.errors import RunError
 from astmoa.records.journal import read_journal
 from astmoa.records.load import load_sweep
+from astmoa.records.predictions import NAME as PREDICTIONS
+from astmoa.records.predictions import Predictions
 from astmoa.training.checkpoint import load_tensors
 from tests.helpers import ROOT
 from tests.helpers.machines import until
 from tests.helpers.sweeps import EPOCHS, HEADER, TEMPLATE, directly, proposals, rig_of, run
+from tests.helpers.tiny import make_inputs
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +74,10 @@ def test_a_warm_workers_trials_are_bitwise_those_of_a_cold_process(finished):
         assert {key: journal.end[key] for key in end} == end
         kept, _ = load_tensors(run_dir / "trials" / proposal.trial_id / "adapter.safetensors")
         assert all(torch.equal(kept[name], tensors[name]) for name in tensors)
+        said = Predictions.load(run_dir / "trials" / proposal.trial_id / PREDICTIONS, proposal.trial_id)
+        inputs = make_inputs()
+        right = said.val.logits.argmax(axis=1) == inputs.labels[said.val.clips]
+        assert right.mean() == pytest.approx(journal.val_accuracy)
 
 
 def test_a_diverging_trial_fails_alone_and_has_no_accuracy(finished):

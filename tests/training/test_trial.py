@@ -19,7 +19,9 @@ from astmoa.config import MethodConfig, OptimConfig, TrialConfig
 from astmoa.errors import AstmoaError, ConfigError, DataError, Interrupted, NonFiniteLossError, RunError
 from astmoa.training.checkpoint import load_tensors, prefixed, save_tensors
 from astmoa.training.inputs import DeviceData
-from astmoa.training.trial import CHECKPOINT, Trial, cosine_lr
+from astmoa.training.optimizer import cosine_lr
+from astmoa.training.scoring import score
+from astmoa.training.trial import CHECKPOINT, Trial
 from tests.helpers.classifiers import identify
 from tests.helpers.damage import damage, distort
 from tests.helpers.refusals import refused
@@ -418,6 +420,23 @@ def test_the_best_epoch_is_really_restored_for_the_test(tiny_backbone, tiny_inpu
         assert all(torch.equal(kept[name], p) for name, p in trial.classifier.trainable.items())
         test_clips = torch.from_numpy(tiny_inputs.splits[1].test)
         assert trial.evaluate(test_clips) == (end["test_loss"], end["test_accuracy"])
+        said = trial.predictions
+        for side, own in (("val", said.val), ("test", said.test)):
+            assert own.clips.tolist() == sorted(getattr(tiny_inputs.splits[1], side).tolist())
+            right = own.logits.argmax(axis=1) == tiny_inputs.labels[own.clips]
+            assert right.mean() == pytest.approx(end[f"{side}_accuracy"])
+
+
+def test_what_was_said_of_clips_with_several_labels_gives_their_score(tiny_backbone):
+    inputs = make_inputs(multi_label=True)
+    with Trial(config(epochs=2), tiny_backbone, DeviceData(inputs, CPU)) as trial:
+        list(trial.epochs())
+        end = trial.test()
+        for side, own in (("val", trial.predictions.val), ("test", trial.predictions.test)):
+            labels = torch.from_numpy(inputs.labels[own.clips])
+            assert score(torch.from_numpy(own.logits.astype(np.float32)), labels) == pytest.approx(
+                end[f"{side}_accuracy"], abs=1e-3
+            )
 
 
 def test_seeds_differ(tiny_backbone, tiny_inputs):
