@@ -34,7 +34,7 @@ class DataSet:
     metric: str = "accuracy"
     """What selects and reports: "accuracy", or "mAP" (mean average precision) where clips have several labels."""
     own_validation: bool = True
-    """False where the validation side is our rule and no part of the data's protocol."""
+    """Whether the validation side is part of the data's protocol; otherwise it is our rule."""
     warnings: tuple[str, ...] = ()
     """What may be meant otherwise than it is written, such as classes that differ only in case; one line each."""
 

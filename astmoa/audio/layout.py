@@ -82,7 +82,7 @@ class Layout(abc.ABC):
     label_choices: ClassVar[tuple[int, ...]] = ()
     """Values of `num_labels`; none where there is no choice."""
     needs_root: ClassVar[bool] = True
-    """False where the sounds are in no folder."""
+    """Whether the sounds lie in a folder that has to be given."""
     version: ClassVar[str] = ""
     """What the clips are made from, where they are no files: part of the feature store's key."""
     code: str | None = None

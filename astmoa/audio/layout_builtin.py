@@ -21,7 +21,7 @@ class Builtin(Layout):
     recipe: ClassVar = {"epochs": 6, "batch_size": 16, "freq_mask": 0, "time_mask": 0}
     needs_root = False
     version = "builtin 2"
-    """`synthetic.VERSION`."""
+    """What the sounds are made by, equal to `synthetic.VERSION`."""
     source = Source(
         page="astmoa itself",
         licence="this package's",

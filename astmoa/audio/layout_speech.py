@@ -52,7 +52,7 @@ class SpeechCommands(Layout):
 
     words: ClassVar[tuple[str, ...]]
     folder: ClassVar[str]
-    """Where torchaudio and TensorFlow unpack it."""
+    """Name of the folder into which torchaudio and TensorFlow unpack it."""
 
     def read(self, root: Path, choice: Choice) -> Listing:
         """ROOT/WORD/SPEAKER_nohash_N.wav with validation_list.txt and testing_list.txt; what neither names is train.

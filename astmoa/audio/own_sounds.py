@@ -28,7 +28,7 @@ class Sound:
     split: str | None = None
     """train, val or test; without val a tenth of train is held out."""
     fold: int | None = None
-    """In place of a split: the number of its fold, of at least three."""
+    """Number of its fold, of at least three, in place of a split."""
     group: str | None = None
     """Whatever must not be on two sides of a split, such as a speaker."""
     span: tuple[float, float] | None = None

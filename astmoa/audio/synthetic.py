@@ -223,7 +223,7 @@ class Options:
     out: tyro.conf.Positional[Path]
     """Folder to write to."""
     clips: int = 5
-    """How many, from the first on."""
+    """Number of clips to write, from the first on."""
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from astmoa.files.reading import first_line, read_json, require_file
 from astmoa.files.typed import STRICT, checked
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""In the order in which transformers looks for them."""
+"""Files with weights, in the order in which transformers looks for them."""
 CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _MOST_CONFIG, _MOST_INDEX, _MOST_HEADER = 1 << 20, 4 << 20, 16 << 20  # bytes; AudioSet's 527 labels are 30 KB
 _MOST_PICKLE = 1 << 20  # bytes, of names and shapes

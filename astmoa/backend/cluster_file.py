@@ -15,7 +15,7 @@ from astmoa.provenance import redact
 
 MARK = "!SET_ME"
 EXAMPLES = ("ami-0123456789abcdef0", "s3://my-bucket/")
-"""Of cluster/gpu.yaml; they are nobody's."""
+"""Values of cluster/gpu.yaml that are examples, and nobody's."""
 
 
 def problems(path: Path) -> list[str]:

@@ -32,7 +32,7 @@ from astmoa.errors import RunError
 
 TRIES = 4
 PAUSES = (5.0, 15.0, 30.0)
-"""Seconds between them."""
+"""Seconds between the starts of Ray that are tried."""
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _PATIENT = {
     # For the GCS, seconds; for the agent that sets up environments, ms; for a worker to come up, seconds.
@@ -46,7 +46,7 @@ _PATIENT = {
 
 
 _folder: Folder | None = None
-"""Of the Ray that runs."""
+"""Folder of the Ray that runs."""
 
 
 def start(object_store_memory: int) -> None:

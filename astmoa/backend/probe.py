@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 UNSEEN = "unseen"
-"""Of a folder that was made by the machine that asks."""
+"""What a machine says that does not see a folder made by the machine that asks."""
 CLOSED = Path("/run/astmoa/firewall")
-"""cluster/firewall.sh leaves it."""
+"""File that cluster/firewall.sh leaves where it has closed the ports."""
 
 
 def facts(storage: str | None, name: str, with_torch: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Result:
     record: dict[str, Any] | None
     end: dict[str, Any] | None
     device_seconds: float
-    """That the trial has held its share of the device so far, earlier runs included."""
+    """Seconds that the trial has held its share of the device so far, earlier runs included."""
     done_now: bool = False
     """Was the record's epoch done now, not told from a checkpoint? Then it counts, even where the sweep knows of one by
     its number: the trial's checkpoint was damaged, and it began anew."""

@@ -62,7 +62,7 @@ class WorkerSetup:
     package: str
     """Hash of the driver's package: a worker of another version would train something else."""
     store: Store | None = None
-    """Where trials are kept, if not in a `run_dir` that all machines see."""
+    """Storage of trials, if not a `run_dir` that all machines see."""
     own_code: Mapping[str, Mapping[str, str]] = field(default_factory=sources)
     """Sources of methods from outside: no other machine needs their files."""
     umask: int = field(default_factory=_umask)

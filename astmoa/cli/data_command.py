@@ -34,7 +34,7 @@ class Check:
     """
 
     name: tyro.conf.Positional[DataName]
-    """As in --data.name."""
+    """Name of a layout, or FILE.py:NAME, as in --data.name."""
     root: tyro.conf.Positional[str | None] = None
     """Folder of the data set, as in --data.root. Not needed for builtin."""
     json: bool = False
@@ -45,7 +45,7 @@ class Check:
     fast: bool = False
     """Read headers only, instead of decoding every clip: finds missing files and most broken ones."""
     num_labels: int | None = None
-    """As in --data.num-labels."""
+    """Number of labels of Speech Commands, as in --data.num-labels."""
 
     def run(self) -> None:
         from astmoa.audio.check import inspect

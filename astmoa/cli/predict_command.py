@@ -20,7 +20,7 @@ class Predict:
     """A folder that `astmoa export` wrote (or RUN_DIR/best)."""
     clips: Positional[tuple[Path, ...]]
     top: int = 5
-    """Labels per clip."""
+    """Number of labels to print for each clip."""
     json: bool = False
     """Print one JSON object per clip."""
     trust_code: bool = False

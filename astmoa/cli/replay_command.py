@@ -18,9 +18,9 @@ class Replay:
     curves: Positional[Path]
     """A file that benchmarks/record_grid.py wrote, such as benchmarks/grids/fsdd60.json.gz"""
     sampler: str | None = None
-    """As --sampler of sweeps/frontier.py, yours as FILE.py:NAME, too. Default: ehvi; with --step-time tpe."""
+    """Sampler, by the names of sweeps/frontier.py, or yours as FILE.py:NAME. Default: ehvi; with --step-time tpe."""
     scheduler: str = "pareto_asha"
-    """As --scheduler of sweeps/frontier.py: pareto_asha, asha, pareto_hyperband, hyperband, none, or yours."""
+    """Rule of early stopping: pareto_asha, asha, pareto_hyperband, hyperband, none, or yours as FILE.py:NAME."""
     tell_stopped: str = "predicted"
     """What the sampler hears of a stopped trial: predicted, failed, pruned, infeasible, truncated."""
     grace_period: int | None = None
@@ -30,7 +30,7 @@ class Replay:
     margin: float | None = None
     """pareto_...: standard errors by which a trial must lead another to dominate it. Default: 1."""
     spread: Literal["epsilon_net", "crowding"] = "epsilon_net"
-    """pareto_...: what decides inside a front."""
+    """What decides inside a front, for the rules pareto_..."""
     max_params: int | None = None
     """Try only what trains at most this many parameters, without the head."""
     step_time: bool = False
@@ -38,11 +38,11 @@ class Replay:
     num_startup: int | None = None
     """Results of candidates at random before the sampler's model is asked. Default: 8 for ehvi, 16 for others."""
     max_trials: int = 200
-    """Candidates to try."""
+    """Number of candidates to try."""
     workers: int = 4
-    """Trials side by side."""
+    """Number of trials that run side by side."""
     seed: int = 0
-    """Of the search; modulo their number it also says which of the recorded training seeds is seen."""
+    """Seed of the search; modulo their number it also says which of the recorded training seeds is seen."""
     json: bool = False
     """Print one JSON object."""
 

@@ -7,7 +7,7 @@ import math
 from astmoa.errors import require
 
 MOST = 1_000_000
-"""Of anything that is counted, such as epochs; `checks` that know better say less."""
+"""Largest number of anything that is counted, such as epochs; `checks` that know better say less."""
 
 
 def at_least_one(prefix: str, config: object, *names: str, most: int = MOST) -> None:

@@ -43,7 +43,7 @@ class MethodConfig:
     layers: tuple[int, ...] | None = None
     """Layers that get modules, counted from 0. Default: all (partial: the last half)."""
     expert: ExpertName = "bottleneck"
-    """What a mixture's experts are."""
+    """Kind of adapter that a mixture's experts are."""
     convolution: Literal["1d", "2d"] = "1d"
     """Convpass: 1d over the tokens in their order (the authors' code), 2d over the patches' grid of frequency and time
     (the Convpass paper)."""

@@ -12,7 +12,7 @@ from astmoa.config.recipes import complete
 from astmoa.config.trial_config import CompleteTrial, TrialConfig
 
 MOST_SEEDS = 1000
-"""Of one configuration."""
+"""Largest number of seeds of one configuration."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Point:
     """Its name in tables and pictures."""
     method: MethodConfig
     faithful: tuple[str, ...] = ()
-    """Switches on top of the template's."""
+    """Switches of the published code, on top of the template's."""
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's accuracy in percent, by data set."""
     lr: float | None = None
@@ -38,7 +38,7 @@ class Proposal:
     config: CompleteTrial
     paper: Mapping[str, float] = field(default_factory=dict)
     phase: Literal["search", "confirm"] | None = None
-    """None in studies that enumerate their points."""
+    """Part of a search that it belongs to; None in studies that list their points."""
     ask: Mapping[str, Any] = field(default_factory=dict)
     """What a sampler needs to put a proposal of an earlier run back into its history."""
 

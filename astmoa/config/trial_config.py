@@ -57,7 +57,7 @@ class OptimConfig:
     """Peak learning rate. Recipe: 5e-3 for adapters, mixtures, LoRA and BitFit; 1e-2 for prompts and prefix; 5e-5 for
     full and partial; 1e-3 for the linear probe; AAT's own per data set."""
     weight_decay: float | None = None
-    """Not applied to biases, LayerNorms and slots. Recipe: 0.1, AAT 0.05."""
+    """Weight decay of all but biases, LayerNorms and slots. Recipe: 0.1, AAT 0.05."""
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     freq_mask: int | None = None

@@ -19,14 +19,14 @@ class Budget:
 
     max_trials: int | None = None
     max_hours: float | None = None
-    """On the wall, over all runs of one sweep."""
+    """Hours on the wall, over all runs of one sweep."""
     max_device_hours: float | None = None
     """Seconds that trials held a GPU (or a CPU core where there is none), summed."""
     patience: int | None = None
     """Completed trials over which the hypervolume has to grow by `min_growth` (a fraction of itself)."""
     min_growth: float = 0.001
     max_failures: int = 10
-    """In a row."""
+    """Failed trials in a row that end the search."""
 
     def __post_init__(self) -> None:
         for key in ("max_trials", "patience", "max_failures"):

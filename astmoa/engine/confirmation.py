@@ -46,7 +46,7 @@ class Confirmation:
 
     seeds: int
     folds: tuple[int, ...] | None = None
-    """None: every fold of the data."""
+    """Test folds of the replicates; None is every fold of the data."""
     trials: int | None = None
 
     @classmethod

@@ -61,11 +61,11 @@ class Driver:
         self.reason: str | None = None
         """Why the search is over; None while it is not."""
         self.finished = False
-        """Nothing will ever be proposed again."""
+        """Whether nothing will ever be proposed again."""
         self.seconds_before = 0.0
-        """That earlier runs of this sweep searched."""
+        """Seconds on the wall that earlier runs of this sweep searched."""
         self.search_seconds: float | None = None
-        """On the wall, once the search is over: replicates that confirm it come on top of its bounds."""
+        """Seconds on the wall, once the search is over: replicates that confirm it come on top of its bounds."""
         self._given_up = False
         self._start = clock()
         self._retries = Retries(journal, shared_device)

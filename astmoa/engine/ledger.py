@@ -28,7 +28,7 @@ class DrivenTrial:
     trial_id: str
     """The proposal's, which is a hash to work out anew each time it is asked for."""
     epoch: int = 0
-    """The last one in the journal."""
+    """Last epoch in the journal, from 1; 0 where there is none."""
     curve: list[float] = field(default_factory=list)
     """Best validation accuracy so far, after every epoch: what the trial would have, had it ended there."""
     step_seconds: float = math.inf
@@ -36,7 +36,7 @@ class DrivenTrial:
     device_seconds: float = 0.0
     training: float = 0.0
     evaluation: float = 0.0
-    """As `training` part of device_seconds; the rest is start-up."""
+    """Device-seconds of validation and test; `training` and the start-up are the rest of device_seconds."""
     state: str = "proposed"
     """proposed, running, completed, stopped, failed; cut: by a budget, and to be gone on with."""
     strikes: int = 0
@@ -96,13 +96,13 @@ class Ledger:
         self.share = share
         self.trials: dict[str, DrivenTrial] = {}
         self.num_searched = 0
-        """Trials proposed, without replicates that confirm."""
+        """Number of trials proposed, without replicates that confirm."""
         self.device_seconds = 0.0
-        """Of all trials."""
+        """Device-seconds of all trials."""
         self.searched_device_seconds = 0.0
-        """Of those that are no replicates."""
+        """Device-seconds of trials that are no replicates."""
         self.hypervolumes: list[float] = []
-        """After every completed trial that is no replicate."""
+        """Hypervolume after every completed trial that is no replicate."""
         self.failures_in_a_row = 0
         self.first_error: str | None = None
         self._scores: list[tuple[int, float]] = []

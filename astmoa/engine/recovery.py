@@ -21,7 +21,7 @@ class Recovered:
     """What is left to do of it."""
 
     seconds: float
-    """That earlier runs searched, on the wall."""
+    """Seconds on the wall that earlier runs searched."""
     unfinished: list[DrivenTrial]
     """To be resumed, in the order of their proposal; failed ones that may be tried again are among them."""
     decided: dict[str, int]

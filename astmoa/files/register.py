@@ -23,7 +23,7 @@ from typing import Generic, Protocol, TypeVar
 from astmoa.errors import AstmoaError, ConfigError, shown
 
 LARGEST = 1 << 20
-"""Bytes of a source."""
+"""Largest source, in bytes."""
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
 
 

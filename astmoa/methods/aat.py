@@ -39,7 +39,7 @@ class Aat(Placed):
         "openmic": 1e-4,
     }
     at: ClassVar[tuple[str, ...]]
-    """Its places."""
+    """Sub-layers that get a module: attention, ffn or both."""
 
     def places(self, dials: Dials) -> tuple[str, ...]:
         return self.at

@@ -28,7 +28,7 @@ class Site:
     num_bands: int
     """Patches along the frequency axis: the tokens' grid has so many rows."""
     generator: torch.Generator
-    """Random values come from here alone."""
+    """Generator that all random values come from."""
     faithful: tuple[str, ...] = ()
     """Switches that reproduce the published code."""
 

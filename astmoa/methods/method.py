@@ -38,9 +38,9 @@ class ParamCount:
     adapter: int
     """Inserted modules; for methods that insert none, what they train of the backbone."""
     router: int = 0
-    """What shares tokens out between experts."""
+    """Parameters that share tokens out between experts."""
     norm: int = 0
-    """LayerNorms that feed the modules."""
+    """Parameters of the LayerNorms that feed the modules."""
     head: int = 0
     """Linear classifier and final LayerNorm; 0 where no classes are given."""
 
@@ -108,9 +108,9 @@ class Method(abc.ABC):
     """One way to adapt a frozen backbone; its docstring's first line is how help texts and tables describe it."""
 
     name: ClassVar[str]
-    """As it is written in configurations, journals and command lines."""
+    """Name, as it is written in configurations, journals and command lines."""
     paper: ClassVar[str] = ""
-    """Where it comes from."""
+    """Paper that it comes from."""
     example: ClassVar[Mapping[str, Any]] = {}
     """Dials with which tables of all methods count it."""
     dials: ClassVar[tuple[str, ...]] = ()
@@ -120,9 +120,9 @@ class Method(abc.ABC):
     code: str | None = None
     """Hash of the source of a method from outside, which is part of what its trials are."""
     peak_lr: ClassVar[float] = 5e-3
-    """Learning rate where none is given."""
+    """Peak learning rate where none is given."""
     weight_decay: ClassVar[float] = 0.1
-    """Where none is given."""
+    """Weight decay where none is given."""
     peak_lrs: ClassVar[Mapping[str, float]] = {}
     """The same by data set, where its paper has several."""
     recipes: ClassVar[Mapping[str, Mapping[str, int]]] = {}
@@ -130,7 +130,7 @@ class Method(abc.ABC):
     pooling: ClassVar[Literal["mean", "cls"]] = "mean"
     """What the head reads where nothing else is said."""
     num_virtual_tokens: ClassVar[int | None] = None
-    """Where none are given."""
+    """Number of virtual tokens where none is given."""
     is_mixture: ClassVar[bool] = False
     """Does it mix experts, shared out between its places?"""
     trains_final_norm: ClassVar[bool] = False

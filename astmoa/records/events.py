@@ -24,7 +24,7 @@ _LAST_YEAR = 253_402_300_000.0  # datetime ends with 9999
 _LONGEST_VALUE = 10_000
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
-"""Part of a path, of an address and of a tracker's query: no slash, no quote, no dot in front."""
+"""Name that can be part of a path, of an address and of a tracker's query: no slash, no quote, no dot in front."""
 Words = Annotated[str, StringConstraints(max_length=_LONGEST_VALUE)]
 Label = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=_MOST)]
@@ -82,7 +82,7 @@ class _Data(TypedDict):
 
 
 Sources = dict[Label, Annotated[str, StringConstraints(max_length=1 << 20)]]
-"""Of code from outside, by name."""
+"""Sources of code from outside, by name."""
 
 
 def _names_data(setting: dict[str, Any]) -> dict[str, Any]:

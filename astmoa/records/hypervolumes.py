@@ -15,12 +15,12 @@ class TraceRow(NamedTuple):
     """A sweep right after a trial has completed."""
 
     time: float
-    """Seconds since 1970."""
+    """Time, in seconds since 1970."""
     num_completed: int
     epochs_spent: int
-    """By all trials so far, whatever became of them."""
+    """Epochs of all trials so far, whatever became of them."""
     hypervolume: float
-    """Of the completed trials so far, as `frontier.standard_hypervolume`."""
+    """Hypervolume of the completed trials so far, as `frontier.standard_hypervolume` has it."""
 
 
 class Staircase:

@@ -46,7 +46,8 @@ OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {
     "step_time": "minimize",
 }
 MakeSampler = Callable[[int], BaseSampler]
-"""From a seed to a sampler of Optuna's, a fresh one for every draw: nothing may live outside of the history."""
+"""Function from a seed to a sampler of Optuna's, a fresh one for every draw: nothing may live outside of the
+history."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Suggestion:
     """What an ask gave."""
 
     number: int
-    """Of the ask, counted from 0."""
+    """Number of the ask, counted from 0."""
     candidate: Mapping[str, Any]
     passed_over: tuple[Mapping[str, Any], ...] = ()
     """Candidates drawn before it and refused: infeasible, or proposed already."""

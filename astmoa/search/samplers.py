@@ -21,7 +21,7 @@ class Sampler(abc.ABC):
     """Results drawn at random before its model is asked: densities and a population need more than a Gaussian process
     does."""
     max_draws: ClassVar[int] = 3
-    """In one ask, until the nearest candidate that is left is taken: what repeats itself, and slowly, gets few."""
+    """Draws in one ask until the nearest candidate that is left is taken: what repeats itself, and slowly, gets few."""
     most_objectives: ClassVar[int] = 3
     models: ClassVar[bool] = True
     """False: every candidate is drawn at random."""

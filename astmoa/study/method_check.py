@@ -21,7 +21,7 @@ _FRAMES, _CLASSES = 64, 5
 @dataclass(frozen=True)
 class Finding:
     what: str
-    """What was looked at."""
+    """Property that was looked at."""
     wrong: str | None
     """What does not hold, and with which dials; None where all is well."""
 

@@ -67,7 +67,7 @@ class StudyOptions:
     recipes: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     """Epochs, batch and masks by data set, where a study has others than its methods' own."""
     least_quick_epochs: ClassVar[int] = 1
-    """That --quick leaves."""
+    """Fewest epochs that --quick leaves."""
 
     refused: ClassVar[dict[str, str]] = {}
     """Options of other studies that this one does not show, and what to do instead."""

@@ -29,7 +29,7 @@ class Plan(abc.ABC):
     search: dict[str, Any] | None = None
     """What a search's journal says of it; None for a list."""
     told: str
-    """How many there are, for people."""
+    """Number of points or candidates, for people."""
     folds: tuple[int, ...]
     """Test folds to be split, and whether all others are, too."""
     all_folds: bool | Literal["if any"]

@@ -43,7 +43,7 @@ class Ended:
     """What a study has come to."""
 
     out: Path
-    """Its run folder."""
+    """Run folder of the study."""
     tracker: str
     """Address of the tracker that its runs are in."""
     interrupted: bool

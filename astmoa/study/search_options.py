@@ -52,18 +52,18 @@ class SearchOptions(StudyOptions):
     """What all searches share. Each candidate runs once, with seed 0; --confirm replicates what is worth it."""
 
     least_quick_epochs: ClassVar[int] = 4
-    """Fewer have no milestone."""
+    """Fewest epochs that --quick leaves: fewer have no milestone."""
     refused: ClassVar[dict[str, str]] = {
         "--seeds": "a search runs each candidate once; use --confirm seeds=N",
         "--cross-validate": "a search tries each candidate in one fold; --confirm takes them all",
     }
 
     seeds: Annotated[int, tyro.conf.Suppress] = 1
-    """Stays 1: replicates are for --confirm."""
+    """Number of seeds, which stays 1: replicates are for --confirm."""
     folds: tuple[int, ...] = (1,)
     """The test fold that the search keeps to (the next one validates); --confirm takes the others."""
     cross_validate: Annotated[bool, tyro.conf.Suppress] = False
-    """Not for a search: --confirm takes all folds."""
+    """Whether every fold tests once, which is not for a search: --confirm takes all folds."""
     lr: float | None = None
     """Peak learning rate of all candidates, for a space that has none of its own."""
     max_trials: int | None = None
@@ -82,8 +82,8 @@ class SearchOptions(StudyOptions):
     """Try only what trains at most this many parameters, without the head."""
     sampler: Annotated[str | None, tyro.conf.arg(help=_SAMPLER_HELP)] = None
     num_startup: int | None = None
-    """So many results come from candidates at random, before the sampler's model is asked. Default: 8 for ehvi, 16
-    for others (--quick: 4)."""
+    """Number of results that come from candidates at random, before the sampler's model is asked. Default: 8 for ehvi,
+    16 for others (--quick: 4)."""
     scheduler: Annotated[str, tyro.conf.arg(help=_SCHEDULER_HELP)] = "pareto_asha"
     grace_period: int | None = None
     """Epochs that every trial gets. Default: a quarter of them."""
@@ -97,7 +97,7 @@ class SearchOptions(StudyOptions):
     step_time: bool = False
     """A third objective: the measured time of one training step."""
     search_seed: int = 0
-    """Another seed draws other candidates."""
+    """Seed of the search: another one draws other candidates."""
     confirm: str | None = None
     """After the search train front and near-front again: seeds=5 with seeds 1 to 5 in every fold of the data. That is
     points x seeds x folds trainings, on top of the search's bounds. seeds=5,folds=1 keeps to fold 1; seeds=5,trials=60

@@ -26,7 +26,7 @@ from astmoa.training.inputs import DeviceData, open_inputs
 from astmoa.training.trial import Trial
 
 BUNDLE = "bundle"
-"""In a trial's folder."""
+"""Name of the bundle in a trial's folder."""
 
 
 def train_one(config: CompleteTrial, out: Path | None, as_json: bool = False, quiet: bool = False) -> dict:

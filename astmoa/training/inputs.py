@@ -41,7 +41,7 @@ class Inputs:
     name: str = ""
     metric: str = "accuracy"
     has_folds: bool = True
-    """False where the data name their splits: then every fold is the same."""
+    """Whether the data have folds; where they name their splits, every fold is the same."""
 
     @property
     def num_val_clips(self) -> dict[int, int]:

@@ -578,7 +578,11 @@ def test_grey_padding_reaches_the_model_only_when_faithful(tiny_backbone, tiny_i
 
 def test_a_trial_that_cannot_start_leaves_the_backbone_alone(tiny_backbone, tiny_inputs, monkeypatch):
     before = [id(module) for module in tiny_backbone.model.modules()]
-    monkeypatch.setattr(Trial, "_make_optimizer", lambda self: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+
+    def no_room(*given):
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr("astmoa.training.trial.make_optimizer", no_room)
     with pytest.raises(torch.OutOfMemoryError):
         Trial(config(), tiny_backbone, DeviceData(tiny_inputs, CPU))
     assert [id(module) for module in tiny_backbone.model.modules()] == before
