@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from astmoa.config import TrialConfig
 from astmoa.errors import ConfigError, shown
+from astmoa.files.reading import as_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +28,10 @@ def load_bundle(bundle: Path | str, device: str = "cpu", trust_code: bool = Fals
     from astmoa.bundles.bundle import trust
     from astmoa.bundles.export import Predictor
 
+    folder = as_path("bundle", bundle)
     if trust_code:
-        trust(Path(bundle))
-    return Model(Predictor(Path(bundle), device))
+        trust(folder)
+    return Model(Predictor(folder, device))
 
 
 class Model:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
+from astmoa.errors import ConfigError, shown
+
 _PIPES = (Path("/dev/fd"), Path("/dev/stdin"))
+
+
+def as_path(name: str, value: object) -> Path:
+    """What a program gave as a path. Raises ConfigError for what is none."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ConfigError(f"{name}={shown(value)} is no path: give a text or a pathlib.Path")
+    return Path(os.fsdecode(value))
 
 
 def read_bytes(path: Path, most: int) -> bytes:

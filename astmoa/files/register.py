@@ -60,7 +60,7 @@ class Register(Generic[P]):
 
     kind: what they are called in messages. key: how a configuration names them. flag: how a command line does. group:
     of entry points. example: how one of your own begins. is_one: is an object of a module such a part? adopt: from the
-    name, the object and the hash of its source to the part; raises ConfigError where something is missing in it.
+    name, the object (no abstract class) and the hash of its source to the part.
     """
 
     def __init__(
@@ -179,6 +179,10 @@ class Register(Generic[P]):
             there = self._there(module)
             found = f"it has {', '.join(there)}" if there else f"nothing there is one ({self._example})"
             raise ConfigError(f"{self._key}={name!r} is no {self._kind}: {found}")
+        missing = sorted(getattr(value, "__abstractmethods__", ()))
+        if missing:
+            says = ", ".join(missing)
+            raise ConfigError(f"{self._key}={name!r} does not say {says}: define that in class {attribute}")
         with self._one_line(name):
             part = self._adopt(name, value, digest(source))
         self._known[name], self._sources[name] = part, source

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from astmoa.config import TrialConfig, complete
 from astmoa.config.proposals import Point
 from astmoa.errors import ConfigError, shown
+from astmoa.files.reading import as_path
 from astmoa.search.space import Space
 from astmoa.study.options import StudyOptions
 from astmoa.study.search_options import SearchOptions
@@ -84,7 +85,8 @@ def load_run(run_dir: Path | str) -> Run:
     if is_address(str(run_dir)):
         bring_run(str(run_dir))
         run_dir = folder_of(str(run_dir))
-    return Run(Path(run_dir), load_sweep(Path(run_dir)))
+    folder = as_path("run_dir", run_dir)
+    return Run(folder, load_sweep(folder))
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class Run:
         """The frontier as a PNG file, which a notebook shows. path: default frontier.png in the run folder."""
         from astmoa.report.pictures import frontier_picture
 
-        return Picture(frontier_picture(self.record, Path(path or self.path / "frontier.png")))
+        return Picture(frontier_picture(self.record, as_path("path", path or self.path / "frontier.png")))
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ def export(run: Run | Path | str, pick: str = "best", out: Path | str = "best") 
     """
     from astmoa.bundles.export import export as write
 
-    return write(run.path if isinstance(run, Run) else Path(run), pick, Path(out))
+    return write(run.path if isinstance(run, Run) else as_path("run", run), pick, as_path("out", out))
 
 
 def train(config: TrialConfig, out: Path | str | None = None) -> dict[str, Any]:
@@ -205,4 +207,6 @@ def train(config: TrialConfig, out: Path | str | None = None) -> dict[str, Any]:
     """
     from astmoa.study.train_one import train_one
 
-    return train_one(complete(config), None if out is None else Path(out), quiet=True)
+    if not isinstance(config, TrialConfig):
+        raise ConfigError(f"config={shown(config)} is none: give an astmoa.TrialConfig")
+    return train_one(complete(config), None if out is None else as_path("out", out), quiet=True)

@@ -158,6 +158,6 @@ def tell_of_cut_line(out: Path) -> None:
         tell(f"{out / JOURNAL}: its last line was cut off by a crash and is dropped: {shown}")
 
 
-def _slug(name: str) -> str:
+def _slug(name: object) -> str:
     """A layout's name as a part of a folder's: of a file from outside what is in it."""
-    return re.sub(r"[^\w-]+", "-", name.rpartition(":")[2])
+    return re.sub(r"[^\w-]+", "-", str(name).rpartition(":")[2])

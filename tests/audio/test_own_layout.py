@@ -5,9 +5,7 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +17,7 @@ from astmoa.config import DataConfig, TrialConfig
 from astmoa.errors import AstmoaError, ConfigError, DataError
 from tests.helpers import ROOT
 from tests.helpers.refusals import refused
+from tests.helpers.runs import write_drums
 
 NAME = "my_sounds.py:drums"
 EXAMPLE = ROOT / "docs" / "examples" / "my_sounds.py"
@@ -31,13 +30,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(LAYOUTS, "_sources", {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_sounds.py").write_text(EXAMPLE.read_text())
-    (tmp_path / "recordings").mkdir()
-    rng = np.random.default_rng(0)
-    for drum in ("kick", "snare"):
-        for player in ("anna", "berit", "cornelius"):
-            for number in range(2):
-                noise = 0.1 * rng.normal(size=8000)
-                soundfile.write(tmp_path / "recordings" / f"{drum}-{player}-{number}.wav", noise, 16_000)
+    write_drums(tmp_path / "recordings", 2)
     return tmp_path
 
 

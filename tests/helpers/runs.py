@@ -34,6 +34,18 @@ def write_tones(folder, per_split=(6, 3, 3)):
     return folder
 
 
+def write_drums(folder, number):
+    """Noise that is called after a drum and a player, as docs/examples/my_sounds.py has it; so many clips of each."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for drum in ("kick", "snare"):
+        for player in ("anna", "berit", "cornelius"):
+            for index in range(number):
+                wave = 0.1 * rng.normal(size=8000)
+                soundfile.write(folder / f"{drum}-{player}-{index}.wav", wave, 16_000)
+    return folder
+
+
 def write_sweep(run_dir, trials, events=journals.sweep_events):
     """A run folder whose adapters hold nothing but a head, and their trial's id."""
     header, *rest = events(trials)

@@ -128,6 +128,28 @@ def test_what_is_no_study_is_one_line(study, points, options, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: astmoa.load_run(3),
+        lambda: astmoa.load_run(""),
+        lambda: astmoa.load_bundle(None),
+        lambda: astmoa.export(3),
+        lambda: astmoa.export("runs/none", out=3),
+        lambda: astmoa.train({"seed": 1}),
+        lambda: astmoa.train(astmoa.TrialConfig(), out=3),
+        lambda: astmoa.run_study(
+            "mine", [astmoa.Point("linear", astmoa.MethodConfig("linear"))], astmoa.StudyOptions(data=5, out="never")
+        ),
+    ],
+)
+def test_what_is_no_path_and_no_configuration_is_one_line(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(astmoa.ConfigError) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
 def test_points_are_not_searched():
     for own in ({"sampler": lambda seed: None}, {"early_stopping": object()}):
         with pytest.raises(astmoa.ConfigError, match="points are not searched"):

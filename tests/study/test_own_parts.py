@@ -6,14 +6,13 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-import soundfile
 
 from astmoa.cli.main import main
 from astmoa.records.journal import read_journal
 from astmoa.records.load import load_sweep
 from tests.helpers import ROOT
+from tests.helpers.runs import write_drums
 from tests.helpers.studies import script
 
 pytestmark = pytest.mark.slow
@@ -35,13 +34,7 @@ def searched(tmp_path_factory, tiny_folder):
         shutil.copy(ROOT / "docs" / "examples" / name, here)
     rule = (here / "my_search.py").read_text()  # equal accuracies, of which a tiny search has many, stop a trial, too
     (here / "my_search.py").write_text(rule.replace("if costs[1] > ", "if len(self.seen) > 3 and costs[1] >= "))
-    (here / "recordings").mkdir()
-    rng = np.random.default_rng(0)
-    for drum in ("kick", "snare"):
-        for player in ("anna", "berit", "cornelius"):
-            for number in range(4):
-                wave = 0.1 * rng.normal(size=9600)
-                soundfile.write(here / "recordings" / f"{drum}-{player}-{number}.wav", wave, 16_000)
+    write_drums(here / "recordings", 4)
     options = ["--data-root", "recordings", "--backbone", tiny_folder, "--epochs", 4, "--batch-size", 6]
     own = [word for pair in OWN for word in pair]
     before = os.getcwd()
